@@ -1,0 +1,134 @@
+"""Every error that wbsync raises on purpose, as one tree by subsystem.
+
+    WbsyncError
+      ConfigError
+      ApiError            TransportError* RateLimitedError* ServerError* AuthenticationError
+                          NotFoundError GraphQLError ResponseShapeError SignedUrlExpiredError*
+      ExtractError
+      WarehouseError      SchemaMismatchError CommitConflictError* MigrationError LockedError
+      QueryError          StatementRefusedError
+
+    * also Retryable: the same call may succeed later; `retry_after_s` says when, if the server did.
+
+What a caller does about an error is a mixin, so callers branch on intent rather than on type.
+A message says what happened, where, and what to do next. It never holds a key or a body.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class WbsyncError(Exception):
+    """The root of every error that wbsync raises on purpose."""
+
+
+class Retryable:
+    """Marks an error after which the same call may succeed."""
+
+    retry_after_s: float | None = None
+    """Seconds the server asked to wait, None where it did not say."""
+
+
+class ConfigError(WbsyncError):
+    """A setting, file or argument cannot be used as it is."""
+
+
+class ApiError(WbsyncError):
+    """A conversation with the W&B server failed."""
+
+    def __init__(self, message: str, *, operation: str | None = None) -> None:
+        super().__init__(message)
+        self.operation = operation
+        """GraphQL operation that failed, None outside GraphQL."""
+
+
+class TransportError(ApiError, Retryable):
+    """The server could not be reached, or the connection broke."""
+
+
+class RateLimitedError(ApiError, Retryable):
+    """The server answered 429 more often than the retry budget allows."""
+
+    def __init__(
+        self, message: str, *, operation: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, operation=operation)
+        self.retry_after_s = retry_after_s
+
+
+class ServerError(ApiError, Retryable):
+    """The server answered with a status that says the fault is its own."""
+
+    def __init__(
+        self, message: str, *, operation: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, operation=operation)
+        self.status = status
+        """HTTP status of the last answer."""
+
+
+class AuthenticationError(ApiError):
+    """There is no API key, or the server does not take it."""
+
+
+class NotFoundError(ApiError):
+    """The object does not exist, or the key may not see it: W&B does not tell which."""
+
+
+class GraphQLError(ApiError):
+    """The server executed the document and reported errors."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str | None = None,
+        errors: list[dict[str, Any]] | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, operation=operation)
+        self.errors = errors or []
+        """The `errors` of the answer, as the server gave them."""
+        self.data = data
+        """The partial `data` of the answer, None where there was none."""
+
+
+class ResponseShapeError(ApiError):
+    """The answer is not what W&B answers: another server, or a broken page walk."""
+
+
+class SignedUrlExpiredError(ApiError, Retryable):
+    """A storage host refused a signed URL; ask W&B for a new one."""
+
+
+class ExtractError(WbsyncError):
+    """What the server sent cannot be turned into rows."""
+
+
+class WarehouseError(WbsyncError):
+    """The local warehouse cannot be read or written."""
+
+
+class SchemaMismatchError(WarehouseError):
+    """Rows or a stored table do not fit the schema of the table."""
+
+
+class CommitConflictError(WarehouseError, Retryable):
+    """Another process committed to the same table first."""
+
+
+class MigrationError(WarehouseError):
+    """The warehouse was written by a newer wbsync, or its format cannot be migrated."""
+
+
+class LockedError(WarehouseError):
+    """Another sync holds the warehouse."""
+
+
+class QueryError(WbsyncError):
+    """A query failed: its text does not parse, or it names what is not there."""
+
+
+class StatementRefusedError(QueryError):
+    """A statement would write, or reach outside the warehouse."""
