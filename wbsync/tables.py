@@ -83,7 +83,10 @@ def load_table(name: str) -> TableSchema:
         if match := _COLUMN.match(line):
             columns.append(
                 Column(
-                    match["name"], match["type"], match["required"] is None, match["comment"].strip()
+                    match["name"],
+                    match["type"],
+                    match["required"] is None,
+                    match["comment"].strip(),
                 )
             )
         elif match := _KEY.match(line):

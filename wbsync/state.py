@@ -1,0 +1,175 @@
+"""What wbsync remembers beside the lake, in one SQLite file.
+
+Cursors here are a cache of what the lake's commits say (`sync/cursors.py` replays newer commits
+into it); the sync log, the runs set aside and what a host can do live only here. WAL with
+`synchronous=FULL`: what was accepted survives a power cut.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from wbsync.errors import WarehouseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cursors (
+    stream TEXT NOT NULL, entity TEXT NOT NULL, project TEXT NOT NULL, run_id TEXT NOT NULL,
+    cursor TEXT NOT NULL,
+    PRIMARY KEY (stream, entity, project, run_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS replayed (
+    table_name TEXT PRIMARY KEY, version INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS set_aside (
+    entity TEXT NOT NULL, project TEXT NOT NULL, run_id TEXT NOT NULL,
+    attempts INTEGER NOT NULL, reason TEXT NOT NULL, last_tried_at TEXT NOT NULL,
+    PRIMARY KEY (entity, project, run_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hosts (base_url TEXT PRIMARY KEY, capabilities TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sync_log (
+    sync_id TEXT NOT NULL, entity TEXT NOT NULL, project TEXT NOT NULL,
+    started_at TEXT NOT NULL, ended_at TEXT, outcome TEXT NOT NULL,
+    requests INTEGER NOT NULL, bytes_in INTEGER NOT NULL, runs_seen INTEGER NOT NULL,
+    runs_changed INTEGER NOT NULL, history_rows INTEGER NOT NULL, skipped INTEGER NOT NULL,
+    error TEXT,
+    PRIMARY KEY (sync_id, entity, project)
+);
+"""
+
+SYNC_LOG_COLUMNS = (
+    "sync_id", "entity", "project", "started_at", "ended_at", "outcome", "requests", "bytes_in",
+    "runs_seen", "runs_changed", "history_rows", "skipped", "error",
+)  # fmt: skip
+
+RunKey = tuple[str, str, str]
+
+
+class State:
+    """The SQLite file of a warehouse; safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, making it where it is missing.
+
+        Raises:
+            WarehouseError: It cannot be opened, or is not SQLite.
+        """
+        self._lock = threading.Lock()
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise WarehouseError(
+                f"cannot open {path}: {error}; check the disk and the folder's permissions"
+            ) from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                with self._connection:
+                    yield self._connection
+            except sqlite3.Error as error:
+                raise WarehouseError(
+                    f"cannot write the warehouse's state: {error}; check the disk"
+                ) from error
+
+    def _select(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock, closing(self._connection.execute(sql, parameters)) as rows:
+            return rows.fetchall()
+
+    def replayed_version(self, table: str) -> int | None:
+        """Returns the version of a Delta table whose commits are in the cache up to."""
+        rows = self._select("SELECT version FROM replayed WHERE table_name = ?", (table,))
+        return int(rows[0][0]) if rows else None
+
+    def replay(self, table: str, version: int, cursors: Iterable[tuple[str, RunKey, str]]) -> None:
+        """Takes the cursors of commits up to `version` into the cache, in one transaction.
+
+        Args:
+            table: Delta table the commits belong to.
+            version: Version reached.
+            cursors: (stream, (entity, project, run_id), cursor as JSON), oldest first.
+        """
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?)",
+                ((stream, *run, cursor) for stream, run, cursor in cursors),
+            )
+            connection.execute("INSERT OR REPLACE INTO replayed VALUES (?, ?)", (table, version))
+
+    def forget_cursors(self, table: str, streams: Sequence[str]) -> None:
+        """Drops a table's cursors, so that they are replayed from the first commit."""
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM cursors WHERE stream = ?", [(s,) for s in streams])
+            connection.execute("DELETE FROM replayed WHERE table_name = ?", (table,))
+
+    def cursors(self, stream: str, entity: str, project: str) -> dict[str, str]:
+        """Returns run id to cursor (JSON) for a project."""
+        return dict(
+            self._select(
+                "SELECT run_id, cursor FROM cursors WHERE stream = ? AND entity = ? AND project = ?",
+                (stream, entity, project),
+            )
+        )
+
+    def set_aside(self, run: RunKey, reason: str, at: str) -> None:
+        """Notes that a run could not be synced."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO set_aside VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET"
+                " attempts = attempts + 1, reason = excluded.reason,"
+                " last_tried_at = excluded.last_tried_at",
+                (*run, reason, at),
+            )
+
+    def take_back(self, runs: Iterable[RunKey]) -> None:
+        """Notes that runs once set aside are synced."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "DELETE FROM set_aside WHERE entity = ? AND project = ? AND run_id = ?", runs
+            )
+
+    def runs_set_aside(self) -> list[dict[str, Any]]:
+        """Returns the runs that the last syncs could not take."""
+        names = ("entity", "project", "run_id", "attempts", "reason", "last_tried_at")
+        rows = self._select("SELECT * FROM set_aside ORDER BY 1, 2, 3")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def capabilities(self, base_url: str) -> dict[str, Any]:
+        """Returns what is known of a host, empty for an unknown one."""
+        rows = self._select("SELECT capabilities FROM hosts WHERE base_url = ?", (base_url,))
+        return dict(json.loads(rows[0][0])) if rows else {}
+
+    def remember_capabilities(self, base_url: str, capabilities: dict[str, Any]) -> None:
+        """Keeps what a host can do."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO hosts VALUES (?, ?)", (base_url, json.dumps(capabilities))
+            )
+
+    def log_sync(self, row: dict[str, Any]) -> None:
+        """Writes a line of the sync log; the same sync and project replaces its line."""
+        with self._transaction() as connection:
+            connection.execute(
+                f"INSERT OR REPLACE INTO sync_log VALUES ({', '.join('?' * len(SYNC_LOG_COLUMNS))})",  # noqa: S608
+                [row.get(name) for name in SYNC_LOG_COLUMNS],
+            )
+
+    def sync_log(self) -> list[dict[str, Any]]:
+        """Returns the sync log, oldest first; instants are ISO 8601 texts."""
+        rows = self._select("SELECT * FROM sync_log ORDER BY started_at, entity, project")
+        return [dict(zip(SYNC_LOG_COLUMNS, row, strict=True)) for row in rows]

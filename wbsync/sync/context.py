@@ -1,0 +1,111 @@
+"""What every part of a project's sync shares."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from wbsync.progress import CommitDone, RunSkipped, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from wbsync.api import Client
+    from wbsync.lake import Lake
+    from wbsync.model import ProjectPath, RunPath
+    from wbsync.progress import ProgressHook
+    from wbsync.state import State
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the sync of one project did, counted as it goes."""
+
+    runs_seen: int = 0
+    runs_changed: int = 0
+    history_values: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    commits: int = 0
+
+
+@dataclass(slots=True)
+class Context:
+    """One project's sync: whom to ask, where to write, what was counted."""
+
+    client: Client
+    lake: Lake
+    state: State
+    scratch: Path
+    """Folder for downloads; emptied when the sync ends."""
+    project: ProjectPath
+    progress: ProgressHook
+    concurrency: int
+    synced_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    tally: Tally = field(default_factory=Tally)
+    _writer: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def write(
+        self,
+        table: str,
+        rows: pa.Table,
+        *,
+        scope: pa.Table | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        """Commits rows to a table of the lake, one commit at a time.
+
+        Args:
+            table: Table to write.
+            rows: Rows in the table's schema.
+            scope: Rows that equal one of these in its columns are replaced; None appends.
+            metadata: Commit metadata.
+        """
+        if scope is None and rows.num_rows == 0 and not metadata:
+            return
+        async with self._writer:
+            if scope is None:
+                version: int | None = await settled(
+                    lambda: self.lake.append(table, rows, metadata or {})
+                )
+            else:
+                version = await settled(
+                    lambda: self.lake.replace(table, scope, rows, metadata or {})
+                )
+        if version is None:
+            return
+        self.tally.commits += 1
+        self.tally.rows[table] = self.tally.rows.get(table, 0) + rows.num_rows
+        self.progress(CommitDone(table=table, rows=rows.num_rows))
+
+    def skip(self, what: str, reason: str) -> None:
+        """Counts something that was left out, and says so."""
+        self.tally.skipped.append(Skipped(what=what, reason=reason))
+        self.progress(RunSkipped(run=what, reason=reason))
+
+    def set_aside(self, run: RunPath, error: Exception) -> None:
+        """Goes on without a run, which the next sync tries again."""
+        self.state.set_aside(
+            (run.entity, run.project, run.run_id), str(error), datetime.now(UTC).isoformat()
+        )
+        self.skip(str(run), str(error))
+
+
+async def settled(work: Callable[[], T]) -> T:
+    """Returns the result of `work`, run in a thread and waited for even when cancelled.
+
+    A commit that was begun is always seen to its end, so that Ctrl-C leaves nothing in doubt.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -1,0 +1,80 @@
+"""Which run's history is held up to where: derived from the lake's commits.
+
+A history commit carries, in its Delta commit metadata, the cursor of every run it wrote. The
+SQLite cache lags behind after a kill at most; opening replays the commits it has not seen. So a
+cursor can neither run ahead of the rows nor fall behind them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wbsync.lake import Lake
+    from wbsync.model import ProjectPath, RunPath
+    from wbsync.state import State
+
+_METADATA_KEY = "wbsync.cursors"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How much of a run's rows is held."""
+
+    storage_id: str | None
+    """W&B's id of the run: another one under the same name is another run."""
+    last_step: int | None
+    """Highest step held; None for none."""
+    rows: int
+    """Logged rows held."""
+    claimed_rows: int | None
+    """Rows W&B claimed when all it had was read; None while a run is half way."""
+    claimed_last_step: int | None
+    branch_point: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that W&B had was read."""
+        return self.claimed_rows is not None
+
+
+class Cursors:
+    """Reads cursors of one stream, and turns new ones into commit metadata."""
+
+    def __init__(self, lake: Lake, state: State, table: str) -> None:
+        self._lake = lake
+        self._state = state
+        self._table = table
+
+    def catch_up(self) -> None:
+        """Replays into the cache the commits that it has not seen."""
+        version = self._lake.version(self._table)
+        seen = self._state.replayed_version(self._table)
+        if version == seen:
+            return
+        if version is None or (seen is not None and seen > version):
+            self._state.forget_cursors(self._table, [self._table])
+            if version is None:
+                return
+            seen = None
+        cursors = [
+            (self._table, (entity, project, run_id), json.dumps(cursor))
+            for _, metadata in self._lake.commits(self._table, seen)
+            for entity, project, run_id, cursor in json.loads(metadata.get(_METADATA_KEY, "[]"))
+        ]
+        self._state.replay(self._table, version, cursors)
+
+    def of_project(self, project: ProjectPath) -> dict[str, Cursor]:
+        """Returns run id to cursor."""
+        found = self._state.cursors(self._table, project.entity, project.project)
+        return {run_id: Cursor(**json.loads(text)) for run_id, text in found.items()}
+
+    @staticmethod
+    def metadata(cursors: Mapping[RunPath, Cursor]) -> dict[str, str]:
+        """Returns the commit metadata that carries cursors."""
+        rows = [[r.entity, r.project, r.run_id, asdict(c)] for r, c in cursors.items()]
+        return {_METADATA_KEY: json.dumps(rows, separators=(",", ":"))}

@@ -1,0 +1,400 @@
+"""Keeps the history of a project's runs in step with W&B.
+
+Fifty runs to a request, W&B is asked which Parquet exports it has and what is still live. Exports
+are downloaded from the storage host; rows that are only live are asked for in windows of steps,
+those of many runs in one request. What arrives goes to the segment writer run by run; a run that
+fails is set aside and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wbsync.api import run_batch_document
+from wbsync.errors import (
+    ApiError,
+    AuthenticationError,
+    ExtractError,
+    SignedUrlExpiredError,
+    TransportError,
+)
+from wbsync.extract.history import (
+    HistoryBatch,
+    KeyStats,
+    build_history_keys,
+    key_stats_of,
+    read_exports,
+    rows_to_history,
+)
+from wbsync.progress import HistoryFetched
+from wbsync.sync.cursors import Cursor, Cursors
+from wbsync.sync.plan import HistoryJob, Window, pack_windows, plan_history, plan_windows
+from wbsync.sync.runs import project_filter
+from wbsync.sync.segments import SegmentWriter, run_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wbsync.sync.context import Context
+    from wbsync.sync.plan import Stored
+
+RUNS_PER_REQUEST = 50
+FAILURES = (ApiError, ExtractError)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """One run on its way: what the server said, and what has been read since."""
+
+    job: HistoryJob
+    stored: Stored
+    claimed_rows: int = 0
+    claimed_last_step: int | None = None
+    history_keys: Any = None
+    urls: list[str] = field(default_factory=list)
+    first_live_step: int | None = None
+    rows: int = 0
+    last_step: int | None = None
+    stats: KeyStats = field(default_factory=dict)
+    is_reset: bool = False
+    sources: set[str] = field(default_factory=set)
+    error: Exception | None = None
+
+    def cursor(self, *, is_complete: bool) -> Cursor:
+        """Returns how far the run is held after what was read so far."""
+        return Cursor(
+            storage_id=self.stored["storage_id"],
+            last_step=self.last_step,
+            rows=self.rows,
+            claimed_rows=self.claimed_rows if is_complete else None,
+            claimed_last_step=self.claimed_last_step if is_complete else None,
+            branch_point=self.stored["branch_point"],
+        )
+
+
+class HistorySync:
+    """Reads what plan_history asks for."""
+
+    def __init__(self, context: Context, runs: dict[str, Stored]) -> None:
+        self._context = context
+        self._runs = runs
+        self._writer = SegmentWriter(context)
+        self._done: list[_Progress] = []
+        self._counted: dict[str, Cursor] = {}
+
+    def plan(self) -> list[HistoryJob]:
+        """Returns the runs whose history must be read."""
+        context = self._context
+        cursors = Cursors(context.lake, context.state, "history")
+        counted = Cursors(context.lake, context.state, "history_keys")
+        cursors.catch_up()
+        counted.catch_up()
+        self._counted = counted.of_project(context.project)
+        return list(
+            plan_history(
+                context.project,
+                self._runs.values(),
+                cursors.of_project(context.project),
+                self._counted,
+            )
+        )
+
+    async def run(self, jobs: Sequence[HistoryJob]) -> None:
+        """Reads the history of the jobs' runs, several batches in flight."""
+        batches = [
+            jobs[start : start + RUNS_PER_REQUEST]
+            for start in range(0, len(jobs), RUNS_PER_REQUEST)
+        ]
+        pending = iter(batches)
+
+        async def work() -> None:
+            for batch in pending:
+                await self._read_batch(
+                    [_Progress(job, self._runs[job.run.run_id]) for job in batch]
+                )
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(2, len(batches))):
+                    group.create_task(work())
+        finally:
+            await self._finish()
+
+    async def _read_batch(self, batch: list[_Progress]) -> None:
+        """Reads a batch of runs; where the request for all fails, one by one."""
+        try:
+            await self._ask_exports(batch)
+        except AuthenticationError:
+            raise
+        except FAILURES as error:
+            if len(batch) == 1:
+                batch[0].error = error
+            else:
+                middle = len(batch) // 2
+                await self._read_batch(batch[:middle])
+                await self._read_batch(batch[middle:])
+                return
+        gate = asyncio.Semaphore(self._context.concurrency)
+
+        async def exports(progress: _Progress) -> None:
+            async with gate:
+                await self._guard(progress, self._read_exports(progress))
+
+        async with asyncio.TaskGroup() as group:
+            for progress in batch:
+                if progress.error is None:
+                    group.create_task(exports(progress))
+        await self._read_live([p for p in batch if p.error is None])
+        for progress in batch:
+            if progress.error is not None:
+                self._context.set_aside(progress.job.run, progress.error)
+                continue
+            await self._complete(progress)
+        self._done.extend(p for p in batch if p.error is None)
+        if sum(len(p.stats) for p in self._done) > 50_000:
+            await self._write_keys()
+
+    async def _guard(self, progress: _Progress, work: Any) -> None:
+        try:
+            await work
+        except AuthenticationError:
+            raise
+        except FAILURES as error:
+            progress.error = error
+
+    async def _ask_exports(self, batch: list[_Progress]) -> None:
+        """Asks, for all runs of a batch at once, what W&B has exported and what is live."""
+        project = await self._ask("exports", [{"n": p.job.run.run_id} for p in batch])
+        for index, progress in enumerate(batch):
+            node = project.get(f"r{index}")
+            if node is None:
+                progress.error = ExtractError(
+                    f"{progress.job.run}: W&B no longer shows this run; the next sync looks again"
+                )
+                continue
+            keys = node.get("historyKeys") or {}
+            exports = node.get("parquetHistory") or {}
+            progress.history_keys = keys
+            progress.claimed_rows = int(node.get("historyLineCount") or 0)
+            last_step = keys.get("lastStep")
+            progress.claimed_last_step = None if last_step is None else int(last_step)
+            progress.urls = list(exports.get("parquetUrls") or [])
+            steps = [row.get("_step") for row in exports.get("liveData") or [] if row]
+            numbers = [int(step) for step in steps if step is not None]
+            if numbers:
+                progress.first_live_step = min(numbers)
+            elif not progress.urls:
+                progress.first_live_step = 0
+            cursor = progress.job.cursor
+            if cursor is not None:
+                progress.rows, progress.last_step = cursor.rows, cursor.last_step
+
+    async def _ask(self, kind: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+        context = self._context
+        variables = {
+            "entity": context.project.entity,
+            "project": context.project.project,
+            **{f"{name}{i}": value for i, run in enumerate(runs) for name, value in run.items()},
+        }
+        data = await context.client.execute(run_batch_document(kind, len(runs)), variables)
+        project = data.get("project")
+        if project is None:
+            raise ExtractError(f"{context.project}: W&B no longer shows this project")
+        return dict(project)
+
+    async def _read_exports(self, progress: _Progress) -> None:
+        """Downloads a run's exports and takes what is new in them."""
+        cursor = progress.job.cursor
+        is_current = cursor is not None and (cursor.claimed_rows, cursor.claimed_last_step) == (
+            progress.claimed_rows,
+            progress.claimed_last_step,
+        )
+        if not progress.urls or is_current:
+            return
+        folder = Path(tempfile.mkdtemp(dir=self._context.scratch))
+        try:
+            paths = await self._download(progress, folder)
+            batches = read_exports(paths, progress.job.run, after_step=progress.last_step)
+            while True:
+                batch = await asyncio.to_thread(next, batches, None)
+                if batch is None:
+                    break
+                progress.sources.add("export")
+                await self._take(progress, batch)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _download(self, progress: _Progress, folder: Path) -> list[Path]:
+        try:
+            return await self._download_all(progress.urls, folder)
+        except SignedUrlExpiredError:
+            project = await self._ask("exports", [{"n": progress.job.run.run_id}])
+            fresh = ((project.get("r0") or {}).get("parquetHistory") or {}).get("parquetUrls")
+            return await self._download_all(list(fresh or []), folder)
+
+    async def _download_all(self, urls: list[str], folder: Path) -> list[Path]:
+        paths = [folder / f"{index}.parquet" for index in range(len(urls))]
+        for url, path in zip(urls, paths, strict=True):
+            await self._context.client.download(url, path)
+        return paths
+
+    async def _take(self, progress: _Progress, batch: HistoryBatch) -> None:
+        progress.rows += batch.rows
+        if batch.last_step is not None:
+            progress.last_step = max(batch.last_step, progress.last_step or 0)
+        for key, (count, last_step) in batch.key_stats.items():
+            held, step = progress.stats.get(key, (0, None))
+            steps = [s for s in (step, last_step) if s is not None]
+            progress.stats[key] = (held + count, max(steps) if steps else None)
+        reset = progress.job.reset and not progress.is_reset
+        progress.is_reset = progress.is_reset or reset
+        await self._writer.add(batch, progress.cursor(is_complete=False), reset=reset)
+        self._context.progress(
+            HistoryFetched(run=str(progress.job.run), values=batch.cells, is_last=False)
+        )
+
+    async def _read_live(self, batch: list[_Progress]) -> None:
+        """Asks for the rows that are in no export."""
+        windows: list[Window] = []
+        for index, progress in enumerate(batch):
+            if progress.first_live_step is None or progress.claimed_last_step is None:
+                continue
+            held = -1 if progress.last_step is None else progress.last_step
+            first = max(progress.first_live_step, held + 1)
+            windows += plan_windows(index, first, progress.claimed_last_step, progress.claimed_rows)
+        for group in pack_windows(windows):
+            await self._read_windows(batch, group)
+
+    async def _read_windows(self, batch: list[_Progress], group: list[Window]) -> None:
+        live = [w for w in group if batch[w.job].error is None]
+        if not live:
+            return
+        try:
+            project = await self._ask(
+                "rows",
+                [
+                    {
+                        "n": batch[w.job].job.run.run_id,
+                        "a": w.min_step,
+                        "b": w.max_step,
+                        "s": w.samples,
+                    }
+                    for w in live
+                ],
+            )
+        except AuthenticationError:
+            raise
+        except FAILURES as error:
+            if len(live) == 1:
+                narrower = live[0].halves()
+                if len(narrower) == 1 or isinstance(error, TransportError):
+                    batch[live[0].job].error = error
+                    return
+                parts: list[list[Window]] = [[w] for w in narrower]
+            else:
+                parts = [live[: len(live) // 2], live[len(live) // 2 :]]
+            for part in parts:
+                await self._read_windows(batch, part)
+            return
+        for index, window in enumerate(live):
+            progress = batch[window.job]
+            rows = (project.get(f"r{index}") or {}).get("history") or []
+            if len(rows) >= window.samples:
+                for narrower_window in window.halves():
+                    await self._read_windows(batch, [narrower_window])
+                continue
+            await self._guard(progress, self._take_rows(progress, rows))
+
+    async def _take_rows(self, progress: _Progress, rows: list[Any]) -> None:
+        if not rows:
+            return
+        batch = await asyncio.to_thread(
+            rows_to_history, rows, progress.job.run, after_step=progress.last_step
+        )
+        if batch.rows:
+            progress.sources.add("rows")
+            await self._take(progress, batch)
+
+    async def _complete(self, progress: _Progress) -> None:
+        """Commits, with the run's last values, that all W&B had was read."""
+        context = self._context
+        reset = progress.job.reset and not progress.is_reset
+        empty = await asyncio.to_thread(rows_to_history, [], progress.job.run, after_step=None)
+        await self._writer.add(empty, progress.cursor(is_complete=True), reset=reset)
+        if progress.rows < progress.claimed_rows:
+            context.skip(
+                str(progress.job.run),
+                f"W&B claims {progress.claimed_rows} rows of history and gave {progress.rows}",
+            )
+        context.progress(HistoryFetched(run=str(progress.job.run), values=0, is_last=True))
+
+    async def _finish(self) -> None:
+        await self._writer.flush()
+        await self._write_keys()
+
+    async def _write_keys(self) -> None:
+        """Writes history_keys of the runs that are done, once their values are committed."""
+        import pyarrow as pa
+
+        done, self._done = self._done, []
+        if not done:
+            return
+        await self._writer.flush()
+        context = self._context
+        await asyncio.to_thread(self._add_held, done)
+        tables = [
+            build_history_keys(
+                p.job.run,
+                p.history_keys,
+                p.stats,
+                "+".join(sorted(p.sources)) or (p.job.cursor and "export") or None,
+                context.synced_at,
+            )
+            for p in done
+        ]
+        await context.write(
+            "history_keys",
+            pa.concat_tables(tables),
+            scope=run_scope([p.job.run for p in done]),
+            metadata=Cursors.metadata({p.job.run: p.cursor(is_complete=True) for p in done}),
+        )
+        context.state.take_back(
+            (p.job.run.entity, p.job.run.project, p.job.run.run_id) for p in done
+        )
+
+    def _add_held(self, done: list[_Progress]) -> None:
+        """Adds what was held before to the counts of runs that only grew."""
+        context = self._context
+        grown = {p.job.run.run_id: p for p in done if p.job.cursor is not None}
+        if not grown:
+            return
+        is_trusted = {
+            run_id: self._counted.get(run_id) == progress.job.cursor
+            for run_id, progress in grown.items()
+        }
+        recount = [run_id for run_id, trusted in is_trusted.items() if not trusted]
+        for run_id in recount:
+            grown[run_id].stats = {}
+        where = project_filter(context)
+        held = context.lake.read(
+            "history_keys",
+            columns=["run_id", "key", "held_count", "last_step"],
+            filters=[*where, ("run_id", "in", [r for r, ok in is_trusted.items() if ok])],
+        ).to_pylist()
+        if recount:
+            rows = context.lake.read(
+                "history",
+                columns=["run_id", "key", "step"],
+                filters=[*where, ("run_id", "in", recount)],
+            )
+            held += key_stats_of(rows).to_pylist()
+        for row in held:
+            stats = grown[row["run_id"]].stats
+            count, step = stats.get(row["key"], (0, None))
+            steps = [s for s in (step, row["last_step"]) if s is not None]
+            stats[row["key"]] = (count + row["held_count"], max(steps) if steps else None)

@@ -1,0 +1,257 @@
+"""Keeps sweeps and artifacts in step with W&B, from the one light request that opens a sync.
+
+That request lists every sweep and every artifact collection with what identifies its state. Only
+where that differs from what is held are sweeps, or the versions of a collection, read in full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from wbsync.api import iter_pages, load_document
+from wbsync.extract.artifacts import (
+    build_alias_rows,
+    build_artifact_rows,
+    build_collection_rows,
+    build_type_rows,
+)
+from wbsync.extract.sweeps import build_sweep_rows
+from wbsync.sync.runs import project_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from wbsync.sync.context import Context
+
+PAGE_ROWS = 100
+VOLATILE = frozenset({"synced_at", "deleted_at"})
+
+
+def nodes_of(connection: Any) -> list[dict[str, Any]]:
+    """Returns the nodes of a connection, leaving out what the server hid."""
+    edges = (connection or {}).get("edges") or []
+    return [edge["node"] for edge in edges if edge and edge.get("node")]
+
+
+async def sync_sweeps(context: Context, light: list[dict[str, Any]], *, runs_changed: bool) -> None:
+    """Reads the sweeps in full when one of them differs from what is held, or runs changed.
+
+    Args:
+        context: The project's sync.
+        light: Sweeps as the opening request lists them.
+        runs_changed: Whether this sync changed any run: a sweep's best run may be another.
+    """
+    held = {
+        row["sweep_id"]: row
+        for row in (await read_held(context, "sweeps")).to_pylist()
+        if row["deleted_at"] is None
+    }
+    is_same = held.keys() == {node["name"] for node in light} and all(
+        _same_sweep(held[node["name"]], node) for node in light
+    )
+    if is_same and not (runs_changed and held):
+        return
+    nodes: list[dict[str, Any]] = []
+    async for page in iter_pages(
+        context.client,
+        load_document("project_sweeps"),
+        project_variables(context),
+        connection=lambda data: (data.get("project") or {}).get("sweeps"),
+        page_rows=PAGE_ROWS,
+    ):
+        nodes += [node for node in page.nodes if node]
+    unique = list({node["name"]: node for node in nodes}.values())
+    rows = build_sweep_rows(unique, context.project, context.synced_at)
+    rows = await asyncio.to_thread(_with_best_runs, context, rows)
+    await write_changes(context, "sweeps", rows, key=["entity", "project", "sweep_id"])
+
+
+def _same_sweep(held: dict[str, Any], node: dict[str, Any]) -> bool:
+    from wbsync.extract.values import parse_time
+
+    pairs = (
+        (held["state"], node.get("state")),
+        (held["display_name"], node.get("displayName")),
+        (held["run_count"], node.get("runCount")),
+        (held["best_loss"], node.get("bestLoss")),
+    )
+    is_same_time = "updatedAt" not in node or held["updated_at"] == parse_time(node["updatedAt"])
+    fields = ("state", "displayName", "runCount", "bestLoss")
+    return is_same_time and all(
+        ours == theirs for (ours, theirs), f in zip(pairs, fields, strict=True) if f in node
+    )
+
+
+def _with_best_runs(context: Context, sweeps: pa.Table) -> pa.Table:
+    """Fills best_run_id: the run whose summary has the best finite value of the sweep's metric."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    metrics = {m for m in sweeps.column("metric").to_pylist() if m}
+    if not metrics:
+        return sweeps
+    where = project_filter(context)
+    runs = context.lake.read("runs", columns=["run_id", "sweep_id", "deleted_at"], filters=where)
+    runs = runs.filter(pc.and_(pc.is_valid(runs["sweep_id"]), pc.is_null(runs["deleted_at"])))
+    leaves = context.lake.read(
+        "run_summary",
+        columns=["run_id", "key", "value"],
+        filters=[*where, ("key", "in", sorted(metrics))],
+    )
+    sweep_of = dict(zip(runs["run_id"].to_pylist(), runs["sweep_id"].to_pylist(), strict=True))
+    best: dict[tuple[str, str], tuple[float, str]] = {}
+    goals = {row["sweep_id"]: row for row in sweeps.to_pylist()}
+    finite = leaves.filter(pc.fill_null(pc.is_finite(leaves["value"]), fill_value=False))
+    for row in finite.to_pylist():
+        sweep = goals.get(sweep_of.get(row["run_id"], ""))
+        if sweep is None or sweep["metric"] != row["key"]:
+            continue
+        sign = -1.0 if sweep["goal"] == "maximize" else 1.0
+        candidate = (sign * row["value"], row["run_id"])
+        slot = (sweep["sweep_id"], row["key"])
+        best[slot] = min(best.get(slot, candidate), candidate)
+    ids = [
+        best.get((s, m), (0.0, None))[1]
+        for s, m in zip(sweeps["sweep_id"].to_pylist(), sweeps["metric"].to_pylist(), strict=True)
+    ]
+    place = sweeps.schema.get_field_index("best_run_id")
+    return sweeps.set_column(place, sweeps.schema.field(place), pa.array(ids, pa.string()))
+
+
+async def sync_artifacts(context: Context, types: list[dict[str, Any]]) -> None:
+    """Reads artifact types and collections, and the versions of collections that changed.
+
+    Args:
+        context: The project's sync.
+        types: Artifact types as the opening request lists them, each with its collections.
+    """
+    pairs: list[tuple[str, dict[str, Any]]] = []
+    for node in types:
+        connection = node.get("artifactCollections") or {}
+        pairs += [(node["name"], c) for c in nodes_of(connection)]
+        if (connection.get("pageInfo") or {}).get("hasNextPage"):
+            context.skip(
+                f"{context.project} artifacts of type {node['name']}",
+                "only the first 1000 collections of a type are read",
+            )
+    type_rows = build_type_rows(types, context.project, context.synced_at)
+    collections = build_collection_rows(pairs, context.project, context.synced_at)
+    held = await read_held(context, "artifact_collections")
+    changed = changed_keys(held, collections, ("type_name", "collection"))
+    aliases_held = await read_held(context, "artifact_aliases")
+    listed = {
+        (c["name"], alias["alias"])
+        for _, c in pairs
+        for alias in nodes_of(c.get("aliases"))
+        if alias.get("alias")
+    }
+    held_aliases = set(
+        zip(aliases_held["collection"].to_pylist(), aliases_held["alias"].to_pylist(), strict=True)
+    )
+    moved = {collection for collection, _ in listed ^ held_aliases}
+    for type_name, node in pairs:
+        if (type_name, node["name"]) in changed or node["name"] in moved:
+            await _sync_collection(context, type_name, node["name"])
+    await write_changes(
+        context, "artifact_types", type_rows, key=["entity", "project", "type_name"]
+    )
+    await write_changes(
+        context,
+        "artifact_collections",
+        collections,
+        key=["entity", "project", "type_name", "collection"],
+    )
+
+
+async def _sync_collection(context: Context, type_name: str, collection: str) -> None:
+    import pyarrow as pa
+
+    nodes: dict[str, dict[str, Any]] = {}
+    variables = {**project_variables(context), "type": type_name, "collection": collection}
+
+    def connection(data: dict[str, Any]) -> Any:
+        artifact_type = (data.get("project") or {}).get("artifactType") or {}
+        return (artifact_type.get("artifactCollection") or {}).get("artifacts")
+
+    async for page in iter_pages(
+        context.client,
+        load_document("collection_artifacts"),
+        variables,
+        connection=connection,
+        page_rows=PAGE_ROWS,
+    ):
+        nodes.update((node["id"], node) for node in page.nodes if node)
+    rows = build_artifact_rows(list(nodes.values()), context.project, context.synced_at)
+    await write_changes(context, "artifacts", rows, key=["artifact_id"], gone=False)
+    aliases = build_alias_rows(list(nodes.values()), context.project, collection, context.synced_at)
+    scope = pa.table(
+        {
+            "entity": [context.project.entity],
+            "project": [context.project.project],
+            "collection": [collection],
+        }
+    )
+    await context.write("artifact_aliases", aliases, scope=scope)
+
+
+async def read_held(context: Context, table: str) -> pa.Table:
+    """Returns what is held of a table for the context's project."""
+    return await asyncio.to_thread(
+        lambda: context.lake.read(table, filters=project_filter(context))
+    )
+
+
+def project_variables(context: Context) -> dict[str, Any]:
+    """Returns the variables that name the context's project."""
+    return {"entity": context.project.entity, "project": context.project.project}
+
+
+def changed_keys(held: pa.Table, rows: pa.Table, key: Sequence[str]) -> set[tuple[Any, ...]]:
+    """Returns the keys of `rows` that are not held just so; time of sync does not count."""
+    names = [n for n in rows.schema.names if n not in VOLATILE]
+
+    def values(table: pa.Table) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+        return {
+            tuple(row[k] for k in key): (*(row[n] for n in names), row.get("deleted_at"))
+            for row in table.to_pylist()
+        }
+
+    before = values(held)
+    return {k for k, value in values(rows).items() if before.get(k) != value}
+
+
+async def write_changes(
+    context: Context, table: str, rows: pa.Table, *, key: list[str], gone: bool = True
+) -> None:
+    """Writes the rows that differ from what is held, and marks held rows that are listed no more.
+
+    Args:
+        context: The project's sync.
+        table: Table to write.
+        rows: All rows of the project, or some where `gone` is False.
+        key: The table's key columns.
+        gone: Whether rows that are held and not in `rows` are marked as deleted.
+    """
+    import pyarrow as pa
+
+    held = await read_held(context, table)
+    changed = changed_keys(held, rows, key)
+    keys = [tuple(row[k] for k in key) for row in rows.select(key).to_pylist()]
+    parts = [rows.filter(pa.array([k in changed for k in keys], pa.bool_()))]
+    if gone:
+        alive = set(keys)
+        held_rows = held.select([*key, "deleted_at"]).to_pylist()
+        mask = [
+            row["deleted_at"] is None and tuple(row[k] for k in key) not in alive
+            for row in held_rows
+        ]
+        lost = held.filter(pa.array(mask, pa.bool_()))
+        place = held.schema.get_field_index("deleted_at")
+        marks = pa.array([context.synced_at] * lost.num_rows, pa.timestamp("us", tz="UTC"))
+        parts.append(lost.set_column(place, held.schema.field(place), marks))
+    table_rows = pa.concat_tables(parts)
+    if table_rows.num_rows:
+        await context.write(table, table_rows, scope=table_rows.select(key))

@@ -1,0 +1,212 @@
+"""Decides what a sync must fetch: what is held and what the server says go in, jobs come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wbsync.model import ProjectPath, RunPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from wbsync.sync.cursors import Cursor
+
+LIVE_STATES = ("running", "pending", "preempting", "preempted")
+"""States of runs whose process may still write."""
+
+LIGHT_FIELDS = {
+    "id": "storage_id",
+    "displayName": "display_name",
+    "state": "state",
+    "notes": "notes",
+    "group": "group_name",
+    "jobType": "job_type",
+    "sweepName": "sweep_id",
+    "historyLineCount": "history_line_count",
+}
+"""Fields of a light page that are compared as they are: W&B's name to ours."""
+
+INDEX_COLUMNS = (
+    "run_id", "storage_id", "display_name", "state", "notes", "tags", "group_name", "job_type",
+    "sweep_id", "heartbeat_at", "updated_at", "history_line_count", "last_step",
+    "event_line_count", "branch_point", "content_hash", "deleted_at",
+)  # fmt: skip
+"""Columns of runs that a sync needs of what is held."""
+
+Stored = dict[str, Any]
+"""A held run: INDEX_COLUMNS to values."""
+
+
+def has_changed(
+    node: Mapping[str, Any],
+    stored: Stored | None,
+    *,
+    tags: str | None,
+    heartbeat_at: datetime | None,
+    updated_at: datetime | None,
+) -> bool:
+    """Says whether a run of a light page differs from what is held.
+
+    Args:
+        node: The run as the page gives it.
+        stored: What is held, None for an unknown run.
+        tags: The page's tags as the runs table writes them.
+        heartbeat_at: The page's heartbeat.
+        updated_at: The page's `updatedAt`.
+    """
+    if stored is None or stored["deleted_at"] is not None:
+        return True
+    if (stored["updated_at"], stored["heartbeat_at"]) != (updated_at, heartbeat_at):
+        return True
+    if (stored["tags"] or "[]") != (tags or "[]"):
+        return True
+    return any(
+        (stored[column] or None) != (node.get(field) or None)
+        for field, column in LIGHT_FIELDS.items()
+        if field in node
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryJob:
+    """One run whose history must be read."""
+
+    run: RunPath
+    cursor: Cursor | None
+    """What is held; None where nothing is, or where what is held must go."""
+    reset: bool
+    """Whether rows that are held belong to a timeline that is no more."""
+
+
+def plan_history(
+    project: ProjectPath,
+    runs: Iterable[Stored],
+    cursors: Mapping[str, Cursor],
+    counted: Mapping[str, Cursor],
+) -> Iterator[HistoryJob]:
+    """Yields a job for each run of which less, more or other history is held than W&B claims.
+
+    Args:
+        project: Where the runs are.
+        runs: Held runs.
+        cursors: Run id to the cursor of its history.
+        counted: Run id to the cursor at which its history_keys were written.
+    """
+    for stored in runs:
+        if stored["deleted_at"] is not None:
+            continue
+        run_id = stored["run_id"]
+        cursor = cursors.get(run_id)
+        path = RunPath(project.entity, project.project, run_id)
+        claimed_rows = stored["history_line_count"] or 0
+        claimed_step = stored["last_step"]
+        if cursor is None:
+            if claimed_rows > 0 or (claimed_step is not None and claimed_step >= 0):
+                yield HistoryJob(path, None, reset=False)
+            continue
+        if is_truncated(stored, cursor):
+            yield HistoryJob(path, None, reset=True)
+        elif (cursor.claimed_rows, cursor.claimed_last_step) != (claimed_rows, claimed_step) or (
+            counted.get(run_id) != cursor
+        ):
+            yield HistoryJob(path, cursor, reset=False)
+
+
+def is_truncated(stored: Stored, cursor: Cursor) -> bool:
+    """Says whether W&B now holds another timeline than the one a cursor speaks of."""
+    if cursor.storage_id != stored["storage_id"] or cursor.branch_point != stored["branch_point"]:
+        return True
+    if cursor.claimed_rows is None:
+        return False
+    fewer_rows = (stored["history_line_count"] or 0) < cursor.claimed_rows
+    lower_step = _step(stored["last_step"]) < _step(cursor.claimed_last_step)
+    return fewer_rows or lower_step
+
+
+def _step(step: int | None) -> int:
+    return -1 if step is None else step
+
+
+def plan_events(
+    project: ProjectPath, runs: Iterable[Stored], cursors: Mapping[str, Cursor]
+) -> Iterator[HistoryJob]:
+    """Yields a job for each run whose count of system metric rows differs from what was read."""
+    for stored in runs:
+        claimed = stored["event_line_count"] or 0
+        cursor = cursors.get(stored["run_id"])
+        if stored["deleted_at"] is not None or (cursor is None and claimed == 0):
+            continue
+        path = RunPath(project.entity, project.project, stored["run_id"])
+        if cursor is None:
+            yield HistoryJob(path, None, reset=False)
+        elif cursor.storage_id != stored["storage_id"] or claimed < (cursor.claimed_rows or 0):
+            yield HistoryJob(path, None, reset=True)
+        elif claimed != cursor.claimed_rows:
+            yield HistoryJob(path, cursor, reset=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A range of steps to ask rows of, for the run at `job` in its batch."""
+
+    job: int
+    min_step: int
+    max_step: int
+    """First step not asked for."""
+    samples: int
+    """Rows to ask for: when as many come, some may have been sampled away."""
+
+    def halves(self) -> tuple[Window, ...]:
+        """Returns what to ask instead when this window was too full."""
+        width = self.max_step - self.min_step
+        if width <= 1:
+            return (Window(self.job, self.min_step, self.max_step, self.samples * 4),)
+        middle = self.min_step + width // 2
+        return (
+            Window(self.job, self.min_step, middle, self.samples),
+            Window(self.job, middle, self.max_step, self.samples),
+        )
+
+
+def plan_windows(
+    job: int, first_step: int, last_step: int, claimed_rows: int, *, rows_per_window: int = 5_000
+) -> list[Window]:
+    """Returns the windows that cover the steps from `first_step` to `last_step`.
+
+    Args:
+        job: Index of the run in its batch.
+        first_step: First step to read.
+        last_step: Last step that W&B claims.
+        claimed_rows: Rows of the whole run: says how dense its steps are.
+        rows_per_window: Rows a window should hold.
+    """
+    if last_step < first_step:
+        return []
+    density = min(1.0, max(claimed_rows, 1) / (last_step + 1))
+    width = max(1, int(rows_per_window / density))
+    return [
+        Window(job, start, end, min(end - start, 2 * rows_per_window) + 1)
+        for start in range(first_step, last_step + 1, width)
+        for end in (min(start + width, last_step + 1),)
+    ]
+
+
+def pack_windows(
+    windows: Sequence[Window], *, rows_per_request: int = 10_000, runs_per_request: int = 50
+) -> list[list[Window]]:
+    """Returns the windows in order, as groups that one request each can ask for."""
+    groups: list[list[Window]] = []
+    rows = 0
+    for window in windows:
+        if (
+            not groups
+            or len(groups[-1]) >= runs_per_request
+            or rows + window.samples > rows_per_request
+        ):
+            groups.append([])
+            rows = 0
+        groups[-1].append(window)
+        rows += window.samples
+    return groups
