@@ -26,7 +26,9 @@ class ProjectPath:
         """
         entity, slash, project = text.strip().partition("/")
         if not (entity and slash and project) or "/" in project:
-            raise ConfigError(f"{text!r} is not ENTITY/PROJECT; write for example my-team/my-project")
+            raise ConfigError(
+                f"{text!r} is not ENTITY/PROJECT; write for example my-team/my-project"
+            )
         return cls(entity, project)
 
 

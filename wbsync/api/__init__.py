@@ -1,0 +1,18 @@
+"""Talking to W&B: documents, one client for all requests, pages."""
+
+from wbsync.api.capabilities import Capabilities
+from wbsync.api.client import Client
+from wbsync.api.documents import Document, load_document, run_batch_document
+from wbsync.api.pagination import Page, iter_pages
+from wbsync.api.transport import Meter
+
+__all__ = [
+    "Capabilities",
+    "Client",
+    "Document",
+    "Meter",
+    "Page",
+    "iter_pages",
+    "load_document",
+    "run_batch_document",
+]

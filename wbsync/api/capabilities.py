@@ -1,0 +1,154 @@
+"""What a server can do, learnt from what it refuses.
+
+Servers differ. A field or argument that one does not know comes back as `Cannot query field` or
+`Unknown argument`; it is then taken out of every document sent to that host.
+Source: core/internal/featurechecker of the wandb SDK takes the same error for "too old".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wbsync.api.documents import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_FIELD = re.compile(r"Cannot query field ['\"](?P<field>\w+)['\"] on type ['\"](?P<type>\w+)['\"]")
+_ARGUMENT = re.compile(
+    r"Unknown argument ['\"](?P<argument>\w+)['\"] on field ['\"](?P<type>\w+)\.(?P<field>\w+)['\"]"
+)
+
+
+@dataclass(slots=True)
+class Capabilities:
+    """What is known of one host."""
+
+    missing_fields: set[str] = field(default_factory=set)
+    """`Type.field` and `Type.field(argument:)` that the server does not know."""
+    filters_updated_at: bool | None = None
+    """Whether runs can be filtered by `updatedAt`; None before it was tried."""
+
+    def learn(self, messages: Iterable[str]) -> set[str]:
+        """Returns what the messages of an answer say is missing, and remembers it."""
+        found = set()
+        for message in messages:
+            if match := _FIELD.search(message):
+                found.add(f"{match['type']}.{match['field']}")
+            elif match := _ARGUMENT.search(message):
+                found.add(f"{match['type']}.{match['field']}({match['argument']}:)")
+        new = found - self.missing_fields
+        self.missing_fields |= found
+        return new
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values, for JSON."""
+        return {
+            "missing_fields": sorted(self.missing_fields),
+            "filters_updated_at": self.filters_updated_at,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Capabilities:
+        """Returns what to_json wrote; unknown content counts for nothing."""
+        return cls(
+            missing_fields={str(f) for f in values.get("missing_fields", [])},
+            filters_updated_at=values.get("filters_updated_at"),
+        )
+
+
+def without(document: Document, missing: Iterable[str]) -> Document:
+    """Returns the document less the fields and arguments that a server lacks.
+
+    A field is known by its name and not by its type, as a document does not say types; so a field
+    is taken out only where its parent selects it under a type of that name, or cannot be told.
+    Selections, variables and operations left empty go too.
+    """
+    names = set(missing)
+    if not names or not any(_name(n) in document.text for n in names):
+        return document
+    import graphql
+
+    schema_types = _parent_types()
+    fields = {tuple(n.split(".", 1)) for n in names if "(" not in n}
+    arguments = {
+        (n.split(".", 1)[0], *n.split(".", 1)[1][:-2].split("(")) for n in names if "(" in n
+    }
+
+    def prune(selections: graphql.SelectionSetNode, parent: str) -> graphql.SelectionSetNode | None:
+        kept: list[graphql.SelectionNode] = []
+        for node in selections.selections:
+            if not isinstance(node, graphql.FieldNode):
+                kept.append(node)
+                continue
+            name = node.name.value
+            if (parent, name) in fields:
+                continue
+            inner = node.selection_set
+            if inner is not None:
+                inner = prune(inner, schema_types.get((parent, name), ""))
+                if inner is None:
+                    continue
+            kept.append(
+                graphql.FieldNode(
+                    alias=node.alias,
+                    name=node.name,
+                    arguments=tuple(
+                        a
+                        for a in node.arguments or ()
+                        if (parent, name, a.name.value) not in arguments
+                    ),
+                    directives=node.directives,
+                    selection_set=inner,
+                )
+            )
+        return graphql.SelectionSetNode(selections=tuple(kept)) if kept else None
+
+    tree = graphql.parse(document.text)
+    operation = tree.definitions[0]
+    assert isinstance(operation, graphql.OperationDefinitionNode)
+    selections = prune(operation.selection_set, "Query")
+    if selections is None:
+        return document
+    body = graphql.print_ast(selections)
+    used = set(re.findall(r"\$(\w+)", body))
+    variables = [
+        graphql.print_ast(v)
+        for v in operation.variable_definitions or ()
+        if v.variable.name.value in used
+    ]
+    head = f"({', '.join(variables)})" if variables else ""
+    return Document(document.name, f"query {document.name}{head} {body}")
+
+
+def used_variables(document: Document) -> set[str]:
+    """Returns the names of the variables that a document declares."""
+    return set(re.findall(r"\$(\w+):", document.text))
+
+
+def _name(missing: str) -> str:
+    return re.split(r"[.(]", missing)[1]
+
+
+_types: dict[tuple[str, str], str] = {}
+
+
+def _parent_types() -> dict[tuple[str, str], str]:
+    """Returns (type, field) to the field's type, from the schema that wbsync relies on."""
+    if not _types:
+        import graphql
+
+        from wbsync.resources import read_resource
+
+        for node in graphql.parse(read_resource("schemas/wandb.graphql")).definitions:
+            if isinstance(
+                node, (graphql.ObjectTypeDefinitionNode, graphql.InterfaceTypeDefinitionNode)
+            ):
+                for f in node.fields or ():
+                    kind: Any = f.type
+                    while not isinstance(kind, graphql.NamedTypeNode):
+                        kind = kind.type
+                    _types[node.name.value, f.name.value] = kind.name.value
+    return _types

@@ -1,0 +1,287 @@
+"""The one door to W&B: executes documents, downloads files, retries, paces."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from wbsync.api.capabilities import Capabilities, used_variables, without
+from wbsync.api.documents import load_document
+from wbsync.api.pacer import Pacer
+from wbsync.api.transport import (
+    RETRIED_STATUS,
+    Answer,
+    Meter,
+    Transport,
+    as_json,
+    refuse,
+    retry_after_s,
+)
+from wbsync.errors import (
+    ApiError,
+    AuthenticationError,
+    GraphQLError,
+    NotFoundError,
+    RateLimitedError,
+    ResponseShapeError,
+    Retryable,
+    ServerError,
+    SignedUrlExpiredError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from wbsync.api.documents import Document
+    from wbsync.model import ProjectPath
+    from wbsync.settings import Credentials
+
+MAX_ATTEMPTS = 8
+FIRST_WAIT_S = 0.5
+MAX_WAIT_S = 60.0
+TRANSIENT = re.compile(r"internal|timeout|timed out|temporar|unavailable|deadlock|try again", re.IGNORECASE)
+
+
+class Client:
+    """A conversation with one W&B server; make it with `Client.open`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        meter: Meter,
+        capabilities: Capabilities,
+        pacer: Pacer,
+        *,
+        max_attempts: int,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._transport = transport
+        self._pacer = pacer
+        self._max_attempts = max_attempts
+        self._sleep = sleep
+        self.base_url = transport.base_url
+        self.meter = meter
+        self.capabilities = capabilities
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        credentials: Credentials,
+        *,
+        capabilities: Capabilities | None = None,
+        concurrency: int = 4,
+        max_attempts: int = MAX_ATTEMPTS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> AsyncIterator[Client]:
+        """Opens a client, and closes its connections in the end.
+
+        Args:
+            credentials: Whom to ask, and the key.
+            capabilities: What is known of the host.
+            concurrency: Requests in flight.
+            max_attempts: Tries of one request before it fails.
+            sleep: How to wait; a test may not want to.
+        """
+        meter = Meter()
+        transport = Transport(credentials, meter)
+        try:
+            yield cls(
+                transport,
+                meter,
+                capabilities or Capabilities(),
+                Pacer(concurrency, sleep=sleep),
+                max_attempts=max_attempts,
+                sleep=sleep,
+            )
+        finally:
+            await transport.close()
+
+    async def execute(self, document: Document, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Executes a document, less what the server is known to lack.
+
+        Returns:
+            The answer's `data`, whole: partial data counts as a failure.
+
+        Raises:
+            AuthenticationError: The server does not take the key.
+            GraphQLError: The server reports errors.
+            RateLimitedError, ServerError, TransportError: Still so after all tries.
+            ResponseShapeError: The answer is not GraphQL's.
+        """
+        while True:
+            known = set(self.capabilities.missing_fields)
+            fitting = without(document, known)
+            declared = used_variables(fitting)
+            body = as_json(
+                {
+                    "operationName": fitting.name,
+                    "query": fitting.text,
+                    "variables": {k: v for k, v in variables.items() if k in declared},
+                }
+            )
+            try:
+                return await self._retried(lambda b=body: self._execute(b, fitting.name))  # type: ignore[misc]
+            except GraphQLError as error:
+                self.capabilities.learn(str(e.get("message", "")) for e in error.errors)
+                if without(document, self.capabilities.missing_fields).text == fitting.text:
+                    raise
+
+    async def _execute(self, body: bytes, operation: str) -> dict[str, Any]:
+        async with self._pacer:
+            answer = await self._transport.post_graphql(body, operation)
+            self._pacer.heed(answer.headers)
+        if answer.status == 429:
+            self.meter.throttled += 1
+            wait_s = retry_after_s(answer.headers)
+            self._pacer.pause(wait_s if wait_s is not None else 2.0)
+            raise RateLimitedError(
+                f"{self.base_url}: the rate limit is reached; sync again later",
+                operation=operation,
+                retry_after_s=wait_s,
+            )
+        refuse(answer, self.base_url, operation)
+        return read_answer(answer, self.base_url, operation)
+
+    async def download(self, url: str, path: Path) -> int:
+        """Writes what a signed URL holds to a file; sends no key.
+
+        Raises:
+            SignedUrlExpiredError: Ask W&B for a new URL.
+            ServerError, TransportError: Still so after all tries.
+        """
+        return await self._retried(lambda: self._transport.download(url, path))
+
+    async def _retried(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Returns what `call` does, trying again while its error may pass."""
+        for attempt in range(1, self._max_attempts + 1):
+            try:
+                return await call()
+            except SignedUrlExpiredError:
+                raise
+            except ApiError as error:
+                if not may_pass(error, attempt) or attempt == self._max_attempts:
+                    raise
+                self.meter.retries += 1
+                asked_s = error.retry_after_s if isinstance(error, Retryable) else None
+                await self._sleep(wait_s(attempt, asked_s))
+        raise AssertionError("unreachable")
+
+    async def can_filter_updated_at(self, project: ProjectPath) -> bool:
+        """Says whether runs can be filtered by `updatedAt`; asks once per host.
+
+        A server that filters returns nothing for the far future; one that does not fails, or
+        returns some run.
+        """
+        if self.capabilities.filters_updated_at is None:
+            variables = {
+                "entity": project.entity,
+                "project": project.project,
+                "perPage": 1,
+                "filters": json.dumps({"updatedAt": {"$gte": "2999-01-01T00:00:00Z"}}),
+            }
+            try:
+                data = await self.execute(load_document("project_runs_light"), variables)
+            except AuthenticationError:
+                raise
+            except (GraphQLError, ServerError):
+                self.capabilities.filters_updated_at = False
+            else:
+                edges = ((data.get("project") or {}).get("runs") or {}).get("edges")
+                self.capabilities.filters_updated_at = edges == []
+        return self.capabilities.filters_updated_at
+
+
+def may_pass(error: ApiError, attempt: int) -> bool:
+    """Says whether the same call may succeed when it is made again."""
+    if isinstance(error, Retryable):
+        return not (
+            isinstance(error, ServerError)
+            and error.status is not None
+            and error.status not in RETRIED_STATUS
+        )
+    if isinstance(error, GraphQLError):
+        is_partial = error.data is not None and any(v is not None for v in error.data.values())
+        is_transient = is_partial or bool(TRANSIENT.search(str(error)))
+        return is_transient and attempt < 5
+    return False
+
+
+def wait_s(attempt: int, asked_s: float | None) -> float:
+    """Returns the seconds to wait before the next try: what the server asked, or a random backoff."""
+    if asked_s is not None:
+        return min(asked_s, MAX_WAIT_S) + random.uniform(0, 0.25)  # noqa: S311
+    return random.uniform(0, min(MAX_WAIT_S, FIRST_WAIT_S * 2**attempt))  # noqa: S311
+
+
+def clean(text: str) -> str:
+    """Returns a server's text as one short line without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+
+
+def read_answer(answer: Answer, base_url: str, operation: str) -> dict[str, Any]:
+    """Returns the data of a GraphQL answer.
+
+    Raises:
+        ServerError: The status says that the server failed.
+        NotFoundError, AuthenticationError, GraphQLError, ResponseShapeError: As they say.
+    """
+    import orjson
+
+    try:
+        payload = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        payload = None
+    if answer.status >= 500 or answer.status in RETRIED_STATUS:
+        raise ServerError(
+            f"{base_url} answered {answer.status}{_reason(payload)}",
+            operation=operation,
+            status=answer.status,
+        )
+    if not isinstance(payload, dict) or not ({"data", "errors", "error"} & payload.keys()):
+        if answer.status == 200:
+            raise ResponseShapeError(
+                f"{base_url}/graphql does not answer as W&B does; check the server's address",
+                operation=operation,
+            )
+        payload = None
+    if answer.status == 403:
+        raise AuthenticationError(
+            f"{base_url}: this key may not do that{_reason(payload)}", operation=operation
+        )
+    if answer.status == 404:
+        if payload is None:
+            raise ResponseShapeError(
+                f"{base_url}/graphql does not exist: this is not W&B's API address",
+                operation=operation,
+            )
+        raise NotFoundError(f"{base_url}: not found{_reason(payload)}", operation=operation)
+    if payload is None:
+        raise ResponseShapeError(
+            f"{base_url}/graphql answered {answer.status}, not as W&B does; check the address",
+            operation=operation,
+        )
+    errors = payload.get("errors")
+    data = payload.get("data")
+    if errors or not isinstance(data, dict):
+        raise GraphQLError(
+            f"{base_url}: {operation} failed{_reason(payload)}",
+            operation=operation,
+            errors=[e if isinstance(e, dict) else {"message": str(e)} for e in errors or []],
+            data=data if isinstance(data, dict) else None,
+        )
+    return data
+
+
+def _reason(payload: Any) -> str:
+    if not isinstance(payload, dict):
+        return ""
+    found = payload.get("errors") or payload.get("error")
+    first = found[0] if isinstance(found, list) and found else found
+    text = first.get("message") if isinstance(first, dict) else first
+    return f": {clean(str(text))}" if text else ""

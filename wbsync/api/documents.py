@@ -1,0 +1,61 @@
+"""The GraphQL documents, one operation a file in `queries/wandb/`.
+
+Documents for many runs at once are built from a template that holds one run's selection: only
+aliases (r0, r1, ...) and variable names (n0, n1, ...) are made here, never text of a server's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from wbsync.resources import read_resource
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A GraphQL operation."""
+
+    name: str
+    """Operation name, as sent."""
+    text: str
+
+
+@cache
+def load_document(name: str) -> Document:
+    """Returns the document of `queries/wandb/<name>.graphql`."""
+    text = read_resource(f"queries/wandb/{name}.graphql")
+    match = re.search(r"^query (\w+)", text, re.MULTILINE)
+    if match is None:
+        raise ValueError(f"queries/wandb/{name}.graphql holds no named query")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return Document(match[1], "\n".join(lines))
+
+
+@cache
+def run_batch_document(kind: str, count: int) -> Document:
+    """Returns a document that asks the same of several runs of one project.
+
+    Args:
+        kind: Template `queries/wandb/run_<kind>.graphql`: a query of one run aliased `r0`, whose
+            per-run variables end in 0.
+        count: Number of runs; their variables are the template's with 0 to count - 1 at the end.
+    """
+    one = load_document(f"run_{kind}")
+    match = re.fullmatch(
+        r"\s*query (?P<name>\w+)\((?P<shared>[^)]*?)(?P<own>(?:, \$\w+0: [\w!]+)+)\) \{"
+        r"(?P<head>.*?)(?P<run>    r0: run.*?\n    \})(?P<tail>.*)",
+        one.text,
+        re.DOTALL,
+    )
+    if match is None:
+        raise ValueError(f"queries/wandb/run_{kind}.graphql is no template")
+
+    def numbered(text: str, index: int) -> str:
+        return re.sub(r"\br0\b", f"r{index}", re.sub(r"(\$\w*?)0\b", rf"\g<1>{index}", text))
+
+    own = "".join(numbered(match["own"], i) for i in range(count))
+    runs = "\n".join(numbered(match["run"], i) for i in range(count))
+    text = f"query {one.name}({match['shared']}{own}) {{{match['head']}{runs}{match['tail']}"
+    return Document(one.name, text)

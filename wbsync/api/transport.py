@@ -1,0 +1,177 @@
+"""The one place that speaks HTTP.
+
+Two clients that share nothing: one carries the key and talks to the API's origin alone; the other
+carries none and downloads from storage hosts. Redirects are followed by the second only.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from wbsync import __version__
+from wbsync.errors import (
+    AuthenticationError,
+    ServerError,
+    SignedUrlExpiredError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from wbsync.settings import Credentials
+
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+USER_AGENT = f"wbsync/{__version__}"
+RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(slots=True)
+class Meter:
+    """What went over the wire."""
+
+    requests: int = 0
+    """GraphQL requests sent, retries included."""
+    downloads: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    throttled: int = 0
+    """429 answers."""
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def describe(error: httpx.HTTPError | httpx.InvalidURL | httpx.StreamError) -> str:
+    """Returns what went wrong, in words that hold nothing of the request."""
+    if isinstance(error, httpx.TimeoutException):
+        return "it did not answer in time"
+    if isinstance(error, httpx.ConnectError):
+        return "no connection could be made"
+    if isinstance(error, httpx.DecodingError):
+        return "its answer could not be decoded"
+    return f"the connection broke ({type(error).__name__})"
+
+
+class Transport:
+    """Sends one request at a time for whoever asks; knows nothing of GraphQL."""
+
+    def __init__(self, credentials: Credentials, meter: Meter) -> None:
+        self.base_url = credentials.base_url
+        self._meter = meter
+        token = base64.b64encode(f"api:{credentials.api_key.reveal()}".encode()).decode()
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
+        self._api = httpx.AsyncClient(
+            timeout=TIMEOUT,
+            headers={**headers, "Authorization": f"Basic {token}"},
+            follow_redirects=False,
+        )
+        self._storage = httpx.AsyncClient(
+            timeout=TIMEOUT, headers=headers, follow_redirects=True
+        )
+
+    async def close(self) -> None:
+        """Closes both clients."""
+        await self._api.aclose()
+        await self._storage.aclose()
+
+    async def post_graphql(self, body: bytes, operation: str) -> Answer:
+        """Sends a GraphQL request.
+
+        Raises:
+            TransportError: No whole answer came.
+        """
+        self._meter.requests += 1
+        self._meter.bytes_out += len(body)
+        try:
+            async with self._api.stream(
+                "POST",
+                f"{self.base_url}/graphql",
+                content=body,
+                headers={"Content-Type": "application/json"},
+            ) as response:
+                content = await response.aread()
+                self._meter.bytes_in += response.num_bytes_downloaded
+                return Answer(response.status_code, response.headers, content)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise TransportError(
+                f"{self.base_url}: {describe(error)}; check the network and the server's address",
+                operation=operation,
+            ) from error
+
+    async def download(self, url: str, path: Path) -> int:
+        """Writes what a signed URL holds to a file, and returns its size in bytes.
+
+        Raises:
+            SignedUrlExpiredError: The storage host does not take the URL.
+            ServerError: It answered otherwise than with the file.
+            TransportError: The file did not come whole.
+        """
+        self._meter.downloads += 1
+        size = 0
+        try:
+            async with self._storage.stream("GET", url) as response:
+                if response.status_code in {401, 403}:
+                    raise SignedUrlExpiredError("a storage host refused a signed URL")
+                if response.status_code != 200:
+                    raise ServerError(
+                        f"a storage host answered {response.status_code}",
+                        status=response.status_code,
+                    )
+                with path.open("wb") as file:
+                    async for chunk in response.aiter_bytes():
+                        size += len(chunk)
+                        file.write(chunk)
+                self._meter.bytes_in += response.num_bytes_downloaded
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise TransportError(f"a storage host: {describe(error)}") from error
+        return size
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Returns the seconds that `Retry-After`, or else `RateLimit-Reset`, asks to wait."""
+    text = headers.get("retry-after")
+    if text:
+        try:
+            return max(0.0, float(text))
+        except ValueError:
+            pass
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    try:
+        return max(0.0, float(headers["ratelimit-reset"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def refuse(answer: Answer, base_url: str, operation: str) -> None:
+    """Raises what an answer's status means, if it is not one to read or to retry."""
+    if answer.status == 401:
+        raise AuthenticationError(
+            f"{base_url} does not take the API key; check WANDB_API_KEY or run `wandb login`",
+            operation=operation,
+        )
+
+
+def as_json(value: Any) -> bytes:
+    """Returns JSON text of a request."""
+    import orjson
+
+    return orjson.dumps(value)
