@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 8
 FIRST_WAIT_S = 0.5
 MAX_WAIT_S = 60.0
-TRANSIENT = re.compile(r"internal|timeout|timed out|temporar|unavailable|deadlock|try again", re.IGNORECASE)
+TRANSIENT = re.compile(
+    r"internal|timeout|timed out|temporar|unavailable|deadlock|try again", re.IGNORECASE
+)
 
 
 class Client:

@@ -80,9 +80,7 @@ class Transport:
             headers={**headers, "Authorization": f"Basic {token}"},
             follow_redirects=False,
         )
-        self._storage = httpx.AsyncClient(
-            timeout=TIMEOUT, headers=headers, follow_redirects=True
-        )
+        self._storage = httpx.AsyncClient(timeout=TIMEOUT, headers=headers, follow_redirects=True)
 
     async def close(self) -> None:
         """Closes both clients."""

@@ -16,6 +16,7 @@ from wbsync.extract.artifacts import (
     build_collection_rows,
     build_type_rows,
 )
+from wbsync.extract.rows import nodes_of
 from wbsync.extract.sweeps import build_sweep_rows
 from wbsync.sync.runs import project_filter
 
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 
 PAGE_ROWS = 100
 VOLATILE = frozenset({"synced_at", "deleted_at"})
-
-
-def nodes_of(connection: Any) -> list[dict[str, Any]]:
-    """Returns the nodes of a connection, leaving out what the server hid."""
-    edges = (connection or {}).get("edges") or []
-    return [edge["node"] for edge in edges if edge and edge.get("node")]
 
 
 async def sync_sweeps(context: Context, light: list[dict[str, Any]], *, runs_changed: bool) -> None:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from wbsync.api import load_document
 from wbsync.errors import NotFoundError
 from wbsync.extract.projects import build_project_rows
+from wbsync.extract.rows import nodes_of
 from wbsync.progress import RunsPlanned
 from wbsync.sync.events import EventSync
 from wbsync.sync.history import HistorySync
 from wbsync.sync.inventory import (
-    nodes_of,
     project_variables,
     read_held,
     sync_artifacts,

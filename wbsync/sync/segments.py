@@ -67,7 +67,7 @@ class SegmentWriter:
         *,
         scope: pa.Table | None,
     ) -> None:
-        table = await asyncio.to_thread(merge_batches, batches)
+        table = await asyncio.to_thread(merge_batches, batches, self._context.synced_at)
         await self._context.write("history", table, scope=scope, metadata=Cursors.metadata(cursors))
         self._context.tally.history_values += table.num_rows
 

@@ -1,0 +1,41 @@
+"""Turns rows as dictionaries into Arrow tables of a warehouse table's schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from wbsync.errors import SchemaMismatchError
+from wbsync.tables import load_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def build_table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Returns rows in the schema of a table; what a row lacks is NULL.
+
+    Raises:
+        SchemaMismatchError: A value does not fit its column.
+    """
+    schema = load_table(name).arrow()
+    try:
+        columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise SchemaMismatchError(f"rows do not fit the table {name}: {error}") from error
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def constant(value: str, count: int) -> pa.Array:
+    """Returns a text repeated, kept once."""
+    return pa.DictionaryArray.from_arrays(
+        pa.array(b"", pa.int32()) if count == 0 else pa.repeat(pa.scalar(0, pa.int32()), count),
+        pa.array([value], pa.string()),
+    )
+
+
+def nodes_of(connection: Any) -> list[dict[str, Any]]:
+    """Returns the nodes of a connection, leaving out what the server hid."""
+    edges = (connection or {}).get("edges") or []
+    return [edge["node"] for edge in edges if edge and edge.get("node")]
