@@ -1,0 +1,5 @@
+"""What is published: one DuckDB file that every BI tool can read."""
+
+from wbsync.catalog.publish import Published, publish
+
+__all__ = ["Published", "publish"]

@@ -1,0 +1,218 @@
+"""Builds `warehouse.duckdb` from the lake, and swaps it in.
+
+The published file is a product: built beside the old one and put in its place by an atomic
+rename, so a reader is never locked out and never sees a half-made state. A build starts from a
+copy of the last file and replaces what changed. DuckDB caches a file by its path within a
+process, so each build also stands under a path of its own in `catalog/`, which wbsync itself opens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from sqlglot import exp
+
+from wbsync.errors import WarehouseError
+from wbsync.tables import TableSchema, load_table, table_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from wbsync.lake import Lake
+
+STORAGE_VERSION = "v1.0.0"
+"""Format of the file: DuckDB 1.1.3 and everything later opens it."""
+
+VIEW_TABLES = ("history", "system_metrics")
+"""Tables that stay Parquet: views over the files that the Delta snapshot lists."""
+
+KEPT_BUILDS = 3
+META = "_wbsync_published"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publication did."""
+
+    path: Path
+    changed: tuple[str, ...]
+    seconds: float
+
+
+def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Published:
+    """Publishes the lake's newest version.
+
+    Args:
+        root: Folder of the warehouse.
+        lake: Its lake.
+        sync_log: Rows of the table sync_log, which is not in the lake.
+
+    Raises:
+        WarehouseError: The file cannot be built.
+    """
+    started = time.monotonic()
+    target = root / "warehouse.duckdb"
+    builds = root / "catalog"
+    try:
+        builds.mkdir(exist_ok=True)
+        numbers = [int(p.stem) for p in builds.glob("*.duckdb") if p.stem.isdigit()]
+        build = builds / f"{max(numbers, default=0) + 1}.duckdb"
+        temporary = builds / "building.duckdb"
+        for leftover in (temporary, temporary.with_suffix(".duckdb.wal")):
+            leftover.unlink(missing_ok=True)
+        if target.exists():
+            shutil.copyfile(target, temporary)
+        changed = _build(temporary, lake, sync_log)
+        temporary.replace(build)
+        link = builds / "link.duckdb"
+        link.unlink(missing_ok=True)
+        try:
+            os.link(build, link)
+        except OSError:
+            shutil.copyfile(build, link)
+        link.replace(target)
+        for number in sorted(numbers)[: 1 - KEPT_BUILDS]:
+            with contextlib.suppress(OSError):
+                (builds / f"{number}.duckdb").unlink()
+    except (duckdb.Error, OSError) as error:
+        raise WarehouseError(f"cannot publish {target}: {error}") from error
+    return Published(target, tuple(changed), time.monotonic() - started)
+
+
+def _build(path: Path, lake: Lake, sync_log: pa.Table | None) -> list[str]:
+    connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "256MB"})
+    try:
+        attach = exp.Literal.string(str(path)).sql("duckdb")
+        connection.execute(f"ATTACH {attach} AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute("USE published")
+        connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {META} (table_name VARCHAR PRIMARY KEY, stamp VARCHAR)"
+        )
+        stamps = dict(connection.execute(f"FROM {META}").fetchall())
+        changed = []
+        for name in table_names():
+            schema = load_table(name)
+            if name == "sync_log":
+                if sync_log is not None:
+                    _write_table(connection, schema, sync_log)
+                    changed.append(name)
+                continue
+            files = [str(f) for f in lake.files(name)]
+            stamp = f"{lake.version(name)} {hash_of(schema)} {lake_place(files)}"
+            if stamps.get(name) == stamp:
+                continue
+            if name in VIEW_TABLES:
+                _write_view(connection, schema, files)
+            else:
+                _write_table(connection, schema, files)
+            connection.execute(f"INSERT OR REPLACE INTO {META} VALUES (?, ?)", [name, stamp])
+            changed.append(name)
+        connection.execute("USE memory")
+        connection.execute("DETACH published")
+    finally:
+        connection.close()
+    return changed
+
+
+def hash_of(schema: TableSchema) -> str:
+    """Returns a short hash of a table's columns and comments."""
+    import hashlib
+
+    return hashlib.blake2b(repr(schema).encode(), digest_size=8).hexdigest()
+
+
+def lake_place(files: list[str]) -> str:
+    """Returns where a table's files lie: views name them by absolute path."""
+    return str(Path(files[0]).parent) if files else ""
+
+
+def _select(schema: TableSchema, files: list[str]) -> exp.Select:
+    """Returns the query that reads a table's Parquet files, instants as UTC without a zone."""
+    columns = []
+    for column in schema.columns:
+        name = exp.column(column.name, quoted=True)
+        value: exp.Expression = name
+        if column.type == "TIMESTAMP":
+            value = exp.func("make_timestamp", exp.func("epoch_us", name))
+        if not files:
+            value = exp.cast(exp.null(), column.type)
+        columns.append(exp.alias_(value, column.name, quoted=True))
+    query = exp.select(*columns)
+    if not files:
+        return query.where(exp.false())
+    paths = exp.Array(expressions=[exp.Literal.string(f) for f in files])
+    return query.from_(exp.func("read_parquet", paths))
+
+
+def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    for (kind,) in connection.execute(
+        "SELECT table_type FROM information_schema.tables"
+        " WHERE table_catalog = 'published' AND table_schema = 'main' AND table_name = ?",
+        [name],
+    ).fetchall():
+        connection.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} "{name}"')
+
+
+def _write_view(
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, files: list[str]
+) -> None:
+    _drop(connection, schema.name)
+    query = _select(schema, files).sql("duckdb")
+    connection.execute(f'CREATE VIEW "{schema.name}" AS {query}')
+    _comment(connection, schema, schema.name, "VIEW")
+
+
+def _write_table(
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, rows: list[str] | pa.Table
+) -> None:
+    """Writes a table; one that marks deletions is `<name>_all`, and `<name>` a view of the rest."""
+    marks_deletions = any(c.name == "deleted_at" for c in schema.columns)
+    stored = f"{schema.name}_all" if marks_deletions else schema.name
+    if marks_deletions:
+        _drop(connection, schema.name)
+    _drop(connection, stored)
+    columns = [f'"{c.name}" {c.type}{"" if c.nullable else " NOT NULL"}' for c in schema.columns]
+    if schema.primary_key:
+        columns.append(f"PRIMARY KEY ({', '.join(schema.primary_key)})")
+    connection.execute(f'CREATE TABLE "{stored}" ({", ".join(columns)})')
+    if isinstance(rows, list):
+        query = _select(schema, rows).sql("duckdb")
+        connection.execute(f'INSERT INTO "{stored}" {query}')
+    elif rows.num_rows:
+        connection.register("incoming", rows)
+        names = ", ".join(
+            f"make_timestamp(epoch_us({c.name}))" if c.type == "TIMESTAMP" else c.name
+            for c in schema.columns
+        )
+        connection.execute(f'INSERT INTO "{stored}" SELECT {names} FROM incoming')
+        connection.unregister("incoming")
+    _comment(connection, schema, stored, "TABLE")
+    if marks_deletions:
+        names = ", ".join(f'"{c.name}"' for c in schema.columns)
+        connection.execute(
+            f'CREATE VIEW "{schema.name}" AS SELECT {names} FROM main."{stored}"'
+            " WHERE deleted_at IS NULL"
+        )
+        _comment(connection, schema, schema.name, "VIEW")
+
+
+def _comment(
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, name: str, kind: str
+) -> None:
+    def literal(text: str) -> Any:
+        return exp.Literal.string(text).sql("duckdb")
+
+    connection.execute(f'COMMENT ON {kind} "{name}" IS {literal(schema.comment)}')
+    for column in schema.columns:
+        connection.execute(
+            f'COMMENT ON COLUMN "{name}"."{column.name}" IS {literal(column.comment)}'
+        )

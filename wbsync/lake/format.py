@@ -1,0 +1,64 @@
+"""The marker that makes a folder a warehouse, and says by which format it is written."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from wbsync import __version__
+from wbsync.errors import MigrationError, WarehouseError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = 1
+MARKER = "wbsync-warehouse.json"
+
+
+def open_warehouse(root: Path) -> None:
+    """Makes a folder a warehouse, or checks that it is one that this wbsync can write.
+
+    Raises:
+        WarehouseError: It holds other things, or cannot be made.
+        MigrationError: A newer wbsync wrote it.
+    """
+    marker = root / MARKER
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if not marker.exists():
+            if any(root.iterdir()):
+                raise WarehouseError(
+                    f"{root} is not empty and no warehouse; name an empty or a new folder with -w"
+                )
+            text = json.dumps({"format": FORMAT, "written_by": __version__}) + "\n"
+            temporary = root / f"{MARKER}.new"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(marker)
+    except OSError as error:
+        raise WarehouseError(f"cannot use {root}: {error.strerror}") from error
+    check_warehouse(root)
+
+
+def check_warehouse(root: Path) -> None:
+    """Checks that a folder is a warehouse that this wbsync can read.
+
+    Raises:
+        WarehouseError: It is none.
+        MigrationError: A newer wbsync wrote it.
+    """
+    marker = root / MARKER
+    if not marker.is_file():
+        raise WarehouseError(
+            f"{root} is not a warehouse: run `wbsync sync ENTITY/PROJECT` first, or name another"
+            " folder with -w"
+        )
+    try:
+        facts = json.loads(marker.read_text(encoding="utf-8"))
+        written = int(facts["format"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise WarehouseError(f"{marker} is damaged; restore it from a copy") from error
+    if written > FORMAT:
+        raise MigrationError(
+            f"{root} has format {written}, written by wbsync {facts.get('written_by', '?')}; this"
+            f" is wbsync {__version__}, which reads up to {FORMAT}: upgrade wbsync"
+        )
