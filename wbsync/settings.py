@@ -30,6 +30,9 @@ UPSTREAM_HOSTS = {
 }
 """Hosts whose keys may stand in netrc under an older name."""
 
+FORGE_PROXIES = frozenset({"forge.coreweave.com", "qa.forge.coreweave.com"})
+"""Hosts that serve W&B's API under /api/wandb, and directly as `api.` below them."""
+
 CONFIG_KEYS = ("warehouse", "sources", "base_url")
 MIN_KEY_LENGTH = 40
 
@@ -81,7 +84,17 @@ def resolve_base_url(
         or _read_settings(environ, home).get("base_url")
         or DEFAULT_BASE_URL
     ).rstrip("/")
-    parts = urlsplit(found)
+    try:
+        parts = urlsplit(found)
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(
+            f"{found!r} is not a server's URL; it should look like {DEFAULT_BASE_URL}"
+        ) from None
+    if parts.hostname in FORGE_PROXIES:
+        if parts.path != "/api/wandb" or parts.scheme != "https":
+            raise ConfigError(f"{found} is not W&B's API; it is {DEFAULT_BASE_URL}")
+        return f"https://api.{parts.hostname}"
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(
             f"{found!r} is not a server's URL; it should look like {DEFAULT_BASE_URL}"
@@ -128,8 +141,6 @@ def resolve_credentials(
 def _checked(key: str, host: str, source: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"the API key from {source} holds characters that no key has")
-    if _is_saas(host) and len(key.rpartition("-")[2]) < MIN_KEY_LENGTH <= len(key):
-        return key
     if _is_saas(host) and len(key) < MIN_KEY_LENGTH:
         raise ConfigError(
             f"the API key from {source} is too short: W&B's have at least {MIN_KEY_LENGTH}"
@@ -139,7 +150,11 @@ def _checked(key: str, host: str, source: str) -> str:
 
 
 def _is_saas(host: str) -> bool:
-    return host.endswith(("wandb.ai", "forge.coreweave.com"))
+    name = host.partition(":")[0]
+    return any(
+        name == domain or name.endswith(f".{domain}")
+        for domain in ("wandb.ai", "forge.coreweave.com")
+    )
 
 
 def _read_netrc(host: str, environ: Mapping[str, str], home: Path | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api.documents import Document
@@ -33,12 +34,7 @@ class Capabilities:
 
     def learn(self, messages: Iterable[str]) -> set[str]:
         """Returns what the messages of an answer say is missing, and remembers it."""
-        found = set()
-        for message in messages:
-            if match := _FIELD.search(message):
-                found.add(f"{match['type']}.{match['field']}")
-            elif match := _ARGUMENT.search(message):
-                found.add(f"{match['type']}.{match['field']}({match['argument']}:)")
+        found = learn(messages)
         new = found - self.missing_fields
         self.missing_fields |= found
         return new
@@ -59,16 +55,35 @@ class Capabilities:
         )
 
 
+def learn(messages: Iterable[str]) -> set[str]:
+    """Returns the fields and arguments that messages say a server lacks.
+
+    >>> sorted(learn(['Cannot query field "updatedAt" on type "Run". Did you mean "createdAt"?']))
+    ['Run.updatedAt']
+    """
+    found = set()
+    for message in messages:
+        if match := _FIELD.search(message):
+            found.add(f"{match['type']}.{match['field']}")
+        elif match := _ARGUMENT.search(message):
+            found.add(f"{match['type']}.{match['field']}({match['argument']}:)")
+    return found
+
+
 def without(document: Document, missing: Iterable[str]) -> Document:
     """Returns the document less the fields and arguments that a server lacks.
 
-    A field is known by its name and not by its type, as a document does not say types; so a field
-    is taken out only where its parent selects it under a type of that name, or cannot be told.
-    Selections, variables and operations left empty go too.
+    A field is taken out only where it is selected of its own type, which schemas/wandb.graphql
+    tells. Selections and variables left empty go too.
     """
-    names = set(missing)
-    if not names or not any(_name(n) in document.text for n in names):
+    names = frozenset(missing)
+    if not any(_name(n) in document.text for n in names):
         return document
+    return _without(document, names)
+
+
+@lru_cache(maxsize=256)
+def _without(document: Document, names: frozenset[str]) -> Document:
     import graphql
 
     schema_types = _parent_types()

@@ -6,10 +6,13 @@ import asyncio
 import json
 import random
 import re
+import time
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from wbsync.api.capabilities import Capabilities, used_variables, without
+from wbsync.api.capabilities import Capabilities, learn, used_variables, without
 from wbsync.api.documents import load_document
 from wbsync.api.pacer import Pacer
 from wbsync.api.transport import (
@@ -18,6 +21,7 @@ from wbsync.api.transport import (
     Meter,
     Transport,
     as_json,
+    from_json,
     refuse,
     retry_after_s,
 )
@@ -79,6 +83,7 @@ class Client:
         capabilities: Capabilities | None = None,
         concurrency: int = 4,
         max_attempts: int = MAX_ATTEMPTS,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> AsyncIterator[Client]:
         """Opens a client, and closes its connections in the end.
@@ -88,6 +93,7 @@ class Client:
             capabilities: What is known of the host.
             concurrency: Requests in flight.
             max_attempts: Tries of one request before it fails.
+            clock: Seconds that only grow; a test brings its own, with a `sleep` that moves it.
             sleep: How to wait; a test may not want to.
         """
         meter = Meter()
@@ -97,15 +103,27 @@ class Client:
                 transport,
                 meter,
                 capabilities or Capabilities(),
-                Pacer(concurrency, sleep=sleep),
+                Pacer(concurrency, clock=clock, sleep=sleep),
                 max_attempts=max_attempts,
                 sleep=sleep,
             )
         finally:
             await transport.close()
 
-    async def execute(self, document: Document, variables: Mapping[str, Any]) -> dict[str, Any]:
+    async def execute(
+        self,
+        document: Document,
+        variables: Mapping[str, Any],
+        *,
+        max_attempts: int | None = None,
+    ) -> dict[str, Any]:
         """Executes a document, less what the server is known to lack.
+
+        Args:
+            document: What to ask.
+            variables: Its variables; those that it does not declare are left out.
+            max_attempts: Tries before it fails, where a caller can do better than to try again;
+                None for the client's own. A rate limit has the client's own in any case.
 
         Returns:
             The answer's `data`, whole: partial data counts as a failure.
@@ -128,11 +146,15 @@ class Client:
                 }
             )
             try:
-                return await self._retried(lambda b=body: self._execute(b, fitting.name))  # type: ignore[misc]
+                data: dict[str, Any] = await self._retried(
+                    partial(self._execute, body, fitting.name), max_attempts
+                )
             except GraphQLError as error:
-                self.capabilities.learn(str(e.get("message", "")) for e in error.errors)
+                self.capabilities.learn(messages(error))
                 if without(document, self.capabilities.missing_fields).text == fitting.text:
                     raise
+            else:
+                return data
 
     async def _execute(self, body: bytes, operation: str) -> dict[str, Any]:
         async with self._pacer:
@@ -147,8 +169,13 @@ class Client:
                 operation=operation,
                 retry_after_s=wait_s,
             )
-        refuse(answer, self.base_url, operation)
-        return read_answer(answer, self.base_url, operation)
+        try:
+            refuse(answer, self.base_url, operation)
+            return read_answer(answer, self.base_url, operation)
+        except ApiError as error:
+            # A server's own words may repeat the key that it was sent.
+            error.args = (self._transport.masked(str(error)),)
+            raise
 
     async def download(self, url: str, path: Path) -> int:
         """Writes what a signed URL holds to a file; sends no key.
@@ -157,17 +184,23 @@ class Client:
             SignedUrlExpiredError: Ask W&B for a new URL.
             ServerError, TransportError: Still so after all tries.
         """
-        return await self._retried(lambda: self._transport.download(url, path))
+        size: int = await self._retried(partial(self._transport.download, url, path))
+        return size
 
-    async def _retried(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _retried(
+        self, call: Callable[[], Awaitable[Any]], max_attempts: int | None = None
+    ) -> Any:
         """Returns what `call` does, trying again while its error may pass."""
-        for attempt in range(1, self._max_attempts + 1):
+        for attempt in count(1):
             try:
                 return await call()
             except SignedUrlExpiredError:
                 raise
             except ApiError as error:
-                if not may_pass(error, attempt) or attempt == self._max_attempts:
+                most = self._max_attempts
+                if max_attempts is not None and not isinstance(error, RateLimitedError):
+                    most = max_attempts
+                if not may_pass(error, attempt) or attempt >= most:
                     raise
                 self.meter.retries += 1
                 asked_s = error.retry_after_s if isinstance(error, Retryable) else None
@@ -194,7 +227,9 @@ class Client:
             except (GraphQLError, ServerError):
                 self.capabilities.filters_updated_at = False
             else:
-                edges = ((data.get("project") or {}).get("runs") or {}).get("edges")
+                if data.get("project") is None:
+                    return False
+                edges = (data["project"].get("runs") or {}).get("edges")
                 self.capabilities.filters_updated_at = edges == []
         return self.capabilities.filters_updated_at
 
@@ -209,16 +244,21 @@ def may_pass(error: ApiError, attempt: int) -> bool:
         )
     if isinstance(error, GraphQLError):
         is_partial = error.data is not None and any(v is not None for v in error.data.values())
-        is_transient = is_partial or bool(TRANSIENT.search(str(error)))
-        return is_transient and attempt < 5
+        is_transient = is_partial or any(TRANSIENT.search(text) for text in messages(error))
+        return is_transient and attempt < 5 and not learn(messages(error))
     return False
 
 
 def wait_s(attempt: int, asked_s: float | None) -> float:
-    """Returns the seconds to wait before the next try: what the server asked, or a random backoff."""
+    """Returns the seconds before the next try: what the server asked, or a random backoff."""
     if asked_s is not None:
         return min(asked_s, MAX_WAIT_S) + random.uniform(0, 0.25)  # noqa: S311
     return random.uniform(0, min(MAX_WAIT_S, FIRST_WAIT_S * 2**attempt))  # noqa: S311
+
+
+def messages(error: GraphQLError) -> list[str]:
+    """Returns the server's own words of an error, without ours around them."""
+    return [str(e.get("message", "")) for e in error.errors]
 
 
 def clean(text: str) -> str:
@@ -233,12 +273,7 @@ def read_answer(answer: Answer, base_url: str, operation: str) -> dict[str, Any]
         ServerError: The status says that the server failed.
         NotFoundError, AuthenticationError, GraphQLError, ResponseShapeError: As they say.
     """
-    import orjson
-
-    try:
-        payload = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        payload = None
+    payload = from_json(answer.body)
     if answer.status >= 500 or answer.status in RETRIED_STATUS:
         raise ServerError(
             f"{base_url} answered {answer.status}{_reason(payload)}",

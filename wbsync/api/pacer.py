@@ -9,6 +9,7 @@ Source: the headers that docs.wandb.ai/guides/track/limits describes.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 FREE_SHARE = 0.5
 RESERVE_SHARE = 0.03
 MAX_WAIT_S = 120.0
+NAP_S = 1.0
+"""Longest sleep before looking again: another task's answer may have shortened the wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def parse_quota(headers: Mapping[str, str]) -> Quota | None:
         reset_s = float(headers["ratelimit-reset"])
     except (KeyError, ValueError):
         return None
-    if limit <= 0 or reset_s < 0:
+    if not all(map(math.isfinite, (limit, remaining, reset_s))) or limit <= 0 or reset_s < 0:
         return None
     return Quota(min(max(remaining / limit, 0.0), 1.0), min(reset_s, MAX_WAIT_S))
 
@@ -73,7 +76,8 @@ class Pacer:
         self._turn = asyncio.Lock()
         self._clock = clock
         self._sleep = sleep
-        self._next_at = 0.0
+        self._paused_until = -math.inf
+        self._sent_at = -math.inf
         self._gap_s = 0.0
         self._last: Quota | None = None
         self._sent = 0
@@ -83,9 +87,9 @@ class Pacer:
         await self._gate.acquire()
         try:
             async with self._turn:
-                while (wait_s := self._next_at - self._clock()) > 0:
-                    await self._sleep(wait_s)
-                self._next_at = self._clock() + self._gap_s
+                while (wait_s := self._wait_s()) > 0:
+                    await self._sleep(min(wait_s, NAP_S))
+                self._sent_at = self._clock()
                 self._sent += 1
         except BaseException:
             self._gate.release()
@@ -93,6 +97,10 @@ class Pacer:
 
     async def __aexit__(self, *_: object) -> None:
         self._gate.release()
+
+    def _wait_s(self) -> float:
+        """Returns how long the next request has to wait, as far as is known now."""
+        return max(self._paused_until, self._sent_at + self._gap_s) - self._clock()
 
     def heed(self, headers: Mapping[str, str]) -> None:
         """Learns from an answer's headers."""
@@ -104,10 +112,11 @@ class Pacer:
             self._cost = (last.remaining - quota.remaining) / self._sent
         if last is None or quota.remaining != last.remaining:
             self._sent = 0
-        self._gap_s = gap_s(quota, self._cost or 0.01)
-        if self._gap_s:
-            self._next_at = max(self._next_at, self._clock() + self._gap_s)
+        cost = self._cost or 0.01
+        self._gap_s = gap_s(quota, cost)
+        if quota.remaining - RESERVE_SHARE < cost:
+            self.pause(quota.reset_s)
 
     def pause(self, seconds: float) -> None:
         """Has every task wait: the server said that the limit is reached."""
-        self._next_at = max(self._next_at, self._clock() + min(seconds, MAX_WAIT_S))
+        self._paused_until = max(self._paused_until, self._clock() + min(seconds, MAX_WAIT_S))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_EMPTY_PAGES = 1000
 TOO_LARGE = (ServerError, TransportError)
+ATTEMPTS_BEFORE_SHRINKING = 3
+"""A page that fails so often is asked for again with half the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +63,28 @@ class Pager:
                 f"{self._operation}: the server's answer holds no page; the object may be gone",
                 operation=self._operation,
             )
-        edges = [edge for edge in connection["edges"] if edge]
+        edges = [edge for edge in connection["edges"] if isinstance(edge, dict)]
+        nodes = [edge["node"] for edge in edges if isinstance(edge.get("node"), dict)]
         info = connection.get("pageInfo") or {}
         has_next = bool(info.get("hasNextPage"))
         cursor = info.get("endCursor") or (edges[-1].get("cursor") if edges else None)
-        self._empty = 0 if edges else self._empty + 1
-        if has_next and (not cursor or cursor in self._seen or self._empty > MAX_EMPTY_PAGES):
-            raise ResponseShapeError(
-                f"{self._operation}: the server promises a next page and its cursor does not move",
-                operation=self._operation,
-            )
+        self._empty = 0 if nodes else self._empty + 1
         if has_next:
+            if not isinstance(cursor, str) or not cursor or cursor in self._seen:
+                raise ResponseShapeError(
+                    f"{self._operation}: the server promises a next page and its cursor does not"
+                    " move",
+                    operation=self._operation,
+                )
+            if self._empty > MAX_EMPTY_PAGES:
+                raise ResponseShapeError(
+                    f"{self._operation}: {MAX_EMPTY_PAGES} pages in a row were empty",
+                    operation=self._operation,
+                )
             self._seen.add(cursor)
             self.cursor = cursor
             self.page_rows = min(self._wanted, self.page_rows + max(1, self.page_rows // 4))
-        return Page([e.get("node") for e in edges], cursor, has_next)
+        return Page(nodes, cursor if isinstance(cursor, str) else None, has_next)
 
 
 async def iter_pages(
@@ -108,6 +117,7 @@ async def iter_pages(
                 data = await client.execute(
                     document,
                     {**variables, "cursor": pager.cursor, "perPage": pager.page_rows},
+                    max_attempts=ATTEMPTS_BEFORE_SHRINKING if pager.page_rows > 1 else None,
                 )
             except (*TOO_LARGE, GraphQLError) as error:
                 if isinstance(error, GraphQLError) and not _is_too_large(error):
@@ -128,10 +138,14 @@ async def iter_pages(
             yield page
             page = await task
         finally:
-            task.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+            elif not task.cancelled():
+                task.exception()
     yield page
 
 
 def _is_too_large(error: GraphQLError) -> bool:
-    text = str(error).lower()
+    text = " ".join(str(e.get("message", "")) for e in error.errors).lower()
     return any(word in text for word in ("complexity", "too large", "timeout", "timed out"))

@@ -7,6 +7,7 @@ carries none and downloads from storage hosts. Redirects are followed by the sec
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -74,6 +75,7 @@ class Transport:
         self.base_url = credentials.base_url
         self._meter = meter
         token = base64.b64encode(f"api:{credentials.api_key.reveal()}".encode()).decode()
+        self._words = (credentials.api_key.reveal(), token)
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
         self._api = httpx.AsyncClient(
             timeout=TIMEOUT,
@@ -86,6 +88,12 @@ class Transport:
         """Closes both clients."""
         await self._api.aclose()
         await self._storage.aclose()
+
+    def masked(self, text: str) -> str:
+        """Returns a text without the key, should a server have repeated it."""
+        for word in self._words:
+            text = text.replace(word, "***")
+        return text
 
     async def post_graphql(self, body: bytes, operation: str) -> Answer:
         """Sends a GraphQL request.
@@ -150,7 +158,9 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
             pass
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             return None
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
     try:
@@ -166,6 +176,34 @@ def refuse(answer: Answer, base_url: str, operation: str) -> None:
             f"{base_url} does not take the API key; check WANDB_API_KEY or run `wandb login`",
             operation=operation,
         )
+
+
+def from_json(body: bytes) -> Any:
+    """Returns what a body's JSON says, None where it is none.
+
+    Takes what servers write beyond the standard: NaN and infinities, and half a surrogate pair,
+    which becomes a replacement character.
+    """
+    import orjson
+
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return _mended(json.loads(body))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_mended(v) for v in value]
+    if isinstance(value, dict):
+        return {_mended(k): _mended(v) for k, v in value.items()}
+    return value
 
 
 def as_json(value: Any) -> bytes:
