@@ -125,12 +125,13 @@ def resolve_credentials(
     settings = _read_settings(environ, home)
     settings_url = settings.get("base_url", DEFAULT_BASE_URL).rstrip("/")
     candidates = (
-        (api_key, "argument"),
-        (environ.get("WANDB_API_KEY"), "WANDB_API_KEY"),
-        (_read_netrc(host, environ, home), "netrc"),
-        (settings.get("api_key") if settings_url == url else None, "settings file"),
+        (lambda: api_key, "argument"),
+        (lambda: environ.get("WANDB_API_KEY"), "WANDB_API_KEY"),
+        (lambda: _read_netrc(host, environ, home), "netrc"),
+        (lambda: settings.get("api_key") if settings_url == url else None, "settings file"),
     )
-    for key, source in candidates:
+    for look_up, source in candidates:
+        key = look_up()
         if key and key.strip():
             return Credentials(url, Secret(_checked(key.strip(), host, source)), source)
     raise AuthenticationError(
