@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from wbsync.errors import AuthenticationError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 DEFAULT_BASE_URL = "https://api.forge.coreweave.com"
 UPSTREAM_HOSTS = {
@@ -124,7 +124,7 @@ def resolve_credentials(
     host = urlsplit(url).netloc
     settings = _read_settings(environ, home)
     settings_url = settings.get("base_url", DEFAULT_BASE_URL).rstrip("/")
-    candidates = (
+    candidates: tuple[tuple[Callable[[], str | None], str], ...] = (
         (lambda: api_key, "argument"),
         (lambda: environ.get("WANDB_API_KEY"), "WANDB_API_KEY"),
         (lambda: _read_netrc(host, environ, home), "netrc"),

@@ -52,7 +52,8 @@ class Request:
     @property
     def json(self) -> dict[str, Any]:
         """The body, decoded."""
-        return json.loads(self.body)
+        decoded: dict[str, Any] = json.loads(self.body)
+        return decoded
 
 
 @dataclasses.dataclass
@@ -526,7 +527,7 @@ def test_every_httpx_exception_has_a_place_in_the_tree() -> None:
     covered = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
     assert {k.__name__ for k in kinds if not issubclass(k, covered)} <= {"CookieConflict"}
     for kind in kinds:
-        error = kind.__new__(kind)
+        error: Any = kind.__new__(kind)
         assert describe(error)
 
 
