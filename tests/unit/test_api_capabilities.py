@@ -45,8 +45,17 @@ def test_capabilities_survive_being_stored() -> None:
     """What was learnt is the same after JSON; content of another version does no harm."""
     known = Capabilities({"Run.updatedAt", "Project.runs(filters:)"}, filters_updated_at=False)
     assert Capabilities.from_json(json.loads(json.dumps(known.to_json()))) == known
-    assert Capabilities.from_json({}) == Capabilities()
-    assert Capabilities.from_json({"later": 1}) == Capabilities()
+    for strange in ({}, {"later": 1}, {"learnt_at": "now", "missing_fields": ["Run.host"]}):
+        assert not Capabilities.from_json(strange).missing_fields
+
+
+def test_what_was_learnt_long_ago_is_asked_anew() -> None:
+    """A server that is upgraded gets its new fields asked for within days."""
+    missing = {"Run.updatedAt", "Run.parquetHistory"}
+    known = Capabilities(missing, filters_updated_at=False, learnt_at=1.0)
+    fresh = Capabilities.from_json(known.to_json())
+    assert fresh.missing_fields == {"Run.updatedAt"}
+    assert fresh.filters_updated_at is None
 
 
 def test_a_document_without_the_field_is_the_same_document() -> None:

@@ -8,6 +8,7 @@ Source: core/internal/featurechecker of the wandb SDK takes the same error for "
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ _ARGUMENT = re.compile(
     r"Unknown argument ['\"](?P<argument>\w+)['\"] on field ['\"](?P<type>\w+)\.(?P<field>\w+)['\"]"
 )
 
+LIFETIME_S = 7 * 86400.0
+KEPT_FIELDS = frozenset({"Run.updatedAt"})
+"""Fields whose lack a sync must know before its first request: it decides how changes are found."""
+
 
 @dataclass(slots=True)
 class Capabilities:
@@ -31,6 +36,8 @@ class Capabilities:
     """`Type.field` and `Type.field(argument:)` that the server does not know."""
     filters_updated_at: bool | None = None
     """Whether runs can be filtered by `updatedAt`; None before it was tried."""
+    learnt_at: float = field(default_factory=time.time)
+    """Seconds since the epoch when the first of it was learnt."""
 
     def learn(self, messages: Iterable[str]) -> set[str]:
         """Returns what the messages of an answer say is missing, and remembers it."""
@@ -44,12 +51,21 @@ class Capabilities:
         return {
             "missing_fields": sorted(self.missing_fields),
             "filters_updated_at": self.filters_updated_at,
+            "learnt_at": self.learnt_at,
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Capabilities:
-        """Returns what to_json wrote; unknown content counts for nothing."""
+        """Returns what to_json wrote; unknown content counts for nothing.
+
+        What is old is forgotten: servers are upgraded, and asking anew costs a request or two.
+        Only KEPT_FIELDS stay.
+        """
+        learnt_at = values.get("learnt_at", 0.0)
+        if not isinstance(learnt_at, float) or abs(time.time() - learnt_at) > LIFETIME_S:
+            return cls(missing_fields=KEPT_FIELDS & set(values.get("missing_fields", [])))
         return cls(
+            learnt_at=learnt_at,
             missing_fields={str(f) for f in values.get("missing_fields", [])},
             filters_updated_at=values.get("filters_updated_at"),
         )
