@@ -63,7 +63,7 @@ class Capabilities:
         """
         learnt_at = values.get("learnt_at", 0.0)
         if not isinstance(learnt_at, float) or abs(time.time() - learnt_at) > LIFETIME_S:
-            return cls(missing_fields=KEPT_FIELDS & set(values.get("missing_fields", [])))
+            return cls(missing_fields=set(values.get("missing_fields", [])) & KEPT_FIELDS)
         return cls(
             learnt_at=learnt_at,
             missing_fields={str(f) for f in values.get("missing_fields", [])},
