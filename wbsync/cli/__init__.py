@@ -1,0 +1,83 @@
+"""The command line: one file a command, each of which parses, calls and prints."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from wbsync import __version__
+from wbsync.cli.diagnostics import Diagnostics, run_guarded
+from wbsync.cli.options import Globals
+
+COMMANDS = {
+    "completion": "Print the completion script of a shell.",
+    "doctor": "Check key, server, disk and the published file.",
+    "sandbox": "A W&B-compatible server for demos and tests.",
+    "sql": "Ask the warehouse in SQL.",
+    "status": "Show what the warehouse holds and how fresh it is.",
+    "sync": "Bring the warehouse in step with W&B.",
+    "tables": "List the tables and their columns.",
+}
+"""Command to its one-line help: the module of a command is imported when it is run."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of `wbsync.cli`, imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of all commands."""
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"wbsync.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that the arguments name; proposes the nearest one where none is."""
+        if args and args[0] not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: wbsync sync ENTITY/PROJECT, then: wbsync sql 'FROM runs LIMIT 5'",
+)
+@click.version_option(__version__, "-V", "--version", prog_name="wbsync")
+@click.option(
+    "-w", "--warehouse", metavar="DIR", envvar="WBSYNC_WAREHOUSE", show_envvar=True,
+    help="Folder of the warehouse. Default: that of the nearest wbsync.toml upward, else one under"
+    " your data folder.",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", count=True, help="Say more; twice, show tracebacks.")
+@click.option("--color/--no-color", default=None, help="Colours; default: as the terminal allows.")
+@click.pass_context
+def cli(ctx: click.Context, warehouse: str | None, quiet: bool, verbose: int, color: bool | None) -> None:
+    """Keep a local analytics warehouse in step with Weights & Biases."""
+    ctx.obj = Globals(warehouse, Diagnostics(quiet=quiet, verbose=verbose, color=color))
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Runs the command line; the entry point of the script `wbsync`."""
+    run_guarded(cli, args)

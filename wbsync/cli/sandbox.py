@@ -1,0 +1,161 @@
+"""`wbsync sandbox`: the W&B-compatible server, and what fills it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from wbsync.cli.options import Globals  # noqa: TC001
+
+DATA = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """A W&B-compatible server for demos, tests and development.
+
+    \b
+    Example:
+      wbsync sandbox serve --data ./sandbox --port 8080 --api-key local-key
+      WANDB_BASE_URL=http://127.0.0.1:8080 WANDB_API_KEY=local-key python train.py
+    """
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+@command.command()
+@click.option("--data", type=DATA, required=True, help="Folder that keeps everything.")
+@click.option("--port", default=0, help="Port of the API; 0 takes a free one.", show_default=True)
+@click.option("--storage-port", default=0, help="Port of storage; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--api-key", envvar="WBSYNC_SANDBOX_API_KEY", show_envvar=True,
+    help="Key of the administrator. Default: made at the first start and printed.",
+)  # fmt: skip
+@click.option("--user", default="sandbox", show_default=True, help="The administrator's login.")
+@click.option("--add-user", multiple=True, metavar="NAME[:KEY]", help="A further user.")
+@click.option(
+    "--add-organization", multiple=True, metavar="NAME:MEMBER,…", help="An organisation."
+)
+@click.option(
+    "--add-team", multiple=True, metavar="[ORG/]NAME:MEMBER,…", help="A team, in an organisation."
+)
+@click.option(
+    "--exports", type=click.Choice(["all", "half", "none"]), default="all", show_default=True,
+    help="What of a history is offered as Parquet exports.",
+)  # fmt: skip
+@click.option("--latency-ms", type=click.FloatRange(0), default=0, help="Wait before each answer.")
+@click.option("--rate-limit", metavar="N/min", help="Requests a user may make, e.g. 300/min, 20/s.")
+@click.option("--fault-rate", type=click.FloatRange(0, 1), default=0, help="Share of bad answers.")
+@click.option(
+    "--fault-kinds", metavar="KIND,…", default="500,502,timeout,cut,graphql,partial",
+    show_default=True, help="Which bad answers.",
+)  # fmt: skip
+@click.option("--seed", type=int, help="Makes faults and searches repeatable.")
+@click.option(
+    "--without", metavar="FIELD,…",
+    help="Be an older server that lacks these fields, e.g. updatedAt,parquetHistory; the word"
+    " updatedAtFilter takes only the filter away.",
+)  # fmt: skip
+@click.option("--max-page-rows", type=click.IntRange(1), help="Cap on the size of a page.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON.")
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
+@click.pass_obj
+def serve(
+    shared: Globals,
+    *,
+    data: Path,
+    port: int,
+    storage_port: int,
+    host: str,
+    api_key: str | None,
+    user: str,
+    add_user: tuple[str, ...],
+    add_organization: tuple[str, ...],
+    add_team: tuple[str, ...],
+    exports: str,
+    latency_ms: float,
+    rate_limit: str | None,
+    fault_rate: float,
+    fault_kinds: str,
+    seed: int | None,
+    without: str | None,
+    max_page_rows: int | None,
+    as_json: bool,
+    until_stdin_closes: bool,
+) -> None:
+    """Serve a folder until interrupted; the official wandb SDK works against it.
+
+    \b
+    Examples:
+      wbsync sandbox serve --data ./sandbox --port 8080
+      wbsync sandbox serve --data ./sandbox --latency-ms 50 --rate-limit 300/min --fault-rate 0.05
+    """
+    import asyncio
+
+    try:
+        from wbsync.sandbox.graph import build_schema
+        from wbsync.sandbox.nodes import Options
+        from wbsync.sandbox.server import serve as run_server
+        from wbsync.sandbox.store import Store, make_organization, make_team, make_user
+        from wbsync.sandbox.weather import FAULT_KINDS, parse_rate
+    except ImportError as error:
+        raise click.UsageError(
+            f"the sandbox needs {error.name}: pip install 'wbsync[sandbox]'"
+        ) from error
+    options = Options(
+        exports=exports, latency_ms=latency_ms, rate_limit=rate_limit, fault_rate=fault_rate,
+        fault_kinds=_names(fault_kinds), seed=seed, without=_names(without),
+        max_page_rows=max_page_rows,
+    )  # fmt: skip
+    try:
+        build_schema(options.without)
+        if rate_limit:
+            parse_rate(rate_limit)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    unknown = set(options.fault_kinds) - set(FAULT_KINDS)
+    if unknown:
+        raise click.UsageError(
+            f"unknown fault {sorted(unknown)[0]}; there are {', '.join(FAULT_KINDS)}"
+        )
+    store = Store(data)
+    known = store.value("SELECT api_key FROM users WHERE username = ?", user)
+    api_key = make_user(store, user, api_key=api_key or known, admin=True)["api_key"]
+    try:
+        for entry in add_user:
+            name, _, key = entry.partition(":")
+            made = make_user(store, name, api_key=key or None)
+            if not key and not as_json:
+                shared.say.note(f"user {name}: key {made['api_key']}")
+        for entry in add_organization:
+            name, _, members = entry.partition(":")
+            make_organization(store, name, _names(members))
+        for entry in add_team:
+            path, _, members = entry.partition(":")
+            organization, _, name = path.rpartition("/")
+            make_team(store, name, organization or None, _names(members))
+    except (LookupError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    finally:
+        store.close()
+
+    def announce(addresses: dict[str, str]) -> None:
+        if as_json:
+            click.echo(json.dumps(addresses))
+            return
+        click.echo(f"export WANDB_BASE_URL={addresses['base_url']}")
+        click.echo(f"export WANDB_API_KEY={api_key}")
+        click.echo(f"export WANDB_ENTITY={user}")
+        shared.say.note(f"serving {data}; blobs at {addresses['storage_url']}; Ctrl-C stops")
+
+    asyncio.run(
+        run_server(
+            data, options, host=host, port=port, storage_port=storage_port, announce=announce,
+            until_stdin_closes=until_stdin_closes,
+        )
+    )  # fmt: skip
