@@ -1,0 +1,117 @@
+"""`wbsync doctor`: what works and what does not, before it hurts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wbsync import __version__
+from wbsync.cli.diagnostics import ExitCode, plain
+from wbsync.cli.options import Globals  # noqa: TC001
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Check = tuple[str, bool, str]
+
+MIN_FREE_BYTES = 1_000_000_000
+
+
+@click.command()
+@click.option("--base-url", envvar="WANDB_BASE_URL", show_envvar=True, help="W&B server.")
+@click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
+@click.pass_obj
+def command(shared: Globals, *, base_url: str | None, as_json: bool) -> int:
+    """Check versions, key, server, disk and the published file.
+
+    \b
+    Example:
+      wbsync doctor
+    """
+    project_file = shared.project_file()
+    if project_file is not None:
+        base_url = base_url or project_file.base_url
+    root = shared.root()
+    checks = [_versions(), *_server(base_url), _disk(root), _published(root)]
+    if as_json:
+        facts = [{"check": n, "ok": ok, "detail": text} for n, ok, text in checks]
+        click.echo(json.dumps({"checks": facts, "ok": all(c[1] for c in checks)}))
+    else:
+        for name, is_ok, text in checks:
+            click.echo(f"{'ok  ' if is_ok else 'FAIL'}  {name}: {plain(text)}")
+    return ExitCode.OK if all(c[1] for c in checks) else ExitCode.FAILED
+
+
+def _versions() -> Check:
+    from importlib.metadata import version
+
+    names = ("duckdb", "pyarrow", "deltalake", "httpx")
+    found = ", ".join(f"{n} {version(n)}" for n in names)
+    return "versions", True, f"wbsync {__version__}, Python {sys.version.split()[0]}, {found}"
+
+
+def _server(base_url: str | None) -> list[Check]:
+    import asyncio
+
+    from wbsync.errors import WbsyncError
+    from wbsync.settings import resolve_credentials
+
+    try:
+        credentials = resolve_credentials(base_url=base_url)
+    except WbsyncError as error:
+        return [("key", False, str(error))]
+    try:
+        facts = asyncio.run(_ask(credentials))
+    except WbsyncError as error:
+        return [("key", True, f"from {credentials.source}"), ("server", False, str(error))]
+    return [
+        ("key", True, f"from {credentials.source}, user {facts['user']}"),
+        ("server", True, f"{credentials.base_url}, {facts['features']} features on"),
+    ]
+
+
+async def _ask(credentials: Any) -> dict[str, Any]:
+    from wbsync.api import Client, load_document
+    from wbsync.errors import ApiError, AuthenticationError
+
+    async with Client.open(credentials, max_attempts=2) as client:
+        viewer = (await client.execute(load_document("viewer"), {})).get("viewer")
+        if viewer is None:
+            raise AuthenticationError(f"{credentials.base_url} does not know this API key")
+        try:
+            info = (await client.execute(load_document("server_info"), {})).get("serverInfo") or {}
+        except ApiError:
+            info = {}
+    features = [f for f in info.get("features") or [] if f.get("isEnabled")]
+    return {"user": viewer.get("username"), "features": len(features)}
+
+
+def _disk(root: Path) -> Check:
+    folder = root
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return "disk", free > MIN_FREE_BYTES, f"{free / 1e9:,.1f} GB free at {folder}"
+
+
+def _published(root: Path) -> Check:
+    path = root / "warehouse.duckdb"
+    if not path.is_file():
+        return "warehouse", True, f"{root}: nothing synced yet"
+    import duckdb
+
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            rows = connection.execute(
+                "SELECT tags FROM duckdb_databases() WHERE NOT internal"
+            ).fetchall()
+    except duckdb.Error as error:
+        return "warehouse", False, f"{path}: {error}; sync again to publish it anew"
+    storage = str(rows[0][0].get("storage_version", "")) if rows and rows[0][0] else ""
+    is_old = "v1.0" in storage or not storage
+    reach = "opens in DuckDB 1.1 and later" if is_old else f"needs DuckDB of format {storage}"
+    return "warehouse", is_old, f"{path}: {reach}"

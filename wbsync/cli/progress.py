@@ -1,0 +1,87 @@
+"""Shows how a sync goes: bars on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from wbsync.progress import HistoryFetched, PageFetched, RunsPlanned, RunSkipped
+
+if TYPE_CHECKING:
+    from wbsync.cli.diagnostics import Diagnostics
+    from wbsync.progress import Event
+
+LINE_EVERY_S = 5.0
+
+
+class Watcher:
+    """A progress hook for one sync; use it in a `with` statement."""
+
+    def __init__(self, say: Diagnostics) -> None:
+        self._say = say
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._runs = 0
+        self._values = 0
+        self._done = 0
+        self._total = 0
+        self._spoke_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._say.is_terminal() and not self._say.quiet:
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True, no_color=not self._say.use_color()), transient=True,
+            )  # fmt: skip
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event."""
+        if isinstance(event, PageFetched):
+            self._runs += event.rows
+            self._bar("runs", advance=event.rows)
+        elif isinstance(event, RunsPlanned):
+            self._total += event.runs_to_fetch
+            self._bar("history", total=self._total)
+        elif isinstance(event, HistoryFetched):
+            self._values += event.values
+            if event.is_last:
+                self._done += 1
+                self._bar("history", advance=1)
+        elif isinstance(event, RunSkipped):
+            self._say.note(f"skipped {event.run}: {event.reason}")
+        self._line()
+
+    def _bar(self, name: str, *, total: int | None = None, advance: int = 0) -> None:
+        if self._bars is None:
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total)
+        self._bars.update(self._tasks[name], advance=advance)
+        if total is not None:
+            self._bars.update(self._tasks[name], total=total)
+
+    def _line(self) -> None:
+        now = time.monotonic()
+        if self._bars is not None or now - self._spoke_at < LINE_EVERY_S:
+            return
+        self._spoke_at = now
+        self._say.note(
+            f"{self._runs:,} runs read, history of {self._done:,} of {self._total:,} runs,"
+            f" {self._values:,} values"
+        )

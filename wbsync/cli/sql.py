@@ -1,0 +1,81 @@
+"""`wbsync sql`: ask the warehouse."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wbsync.cli.options import Globals  # noqa: TC001
+
+if TYPE_CHECKING:
+    from wbsync.query import Result
+
+FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
+
+
+@click.command()
+@click.argument("query", required=False)
+@click.option("-f", "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Read the query from a file.")  # fmt: skip
+@click.option("--format", "kind", type=click.Choice(FORMATS),
+              help="Default: table, or what the ending of -o says.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write to a file, which appears when it is complete.")  # fmt: skip
+@click.pass_obj
+def command(
+    shared: Globals, *, query: str | None, path: Path | None, kind: str | None, output: Path | None
+) -> None:
+    """Run SQL that reads: SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE.
+
+    It can neither change the warehouse nor reach other files. Without QUERY or -f, it is read from
+    standard input.
+
+    \b
+    Examples:
+      wbsync sql "SELECT display_name, state FROM runs ORDER BY created_at DESC LIMIT 10"
+      wbsync sql -f report.sql -o report.parquet
+      echo "FROM sweeps" | wbsync sql --format jsonl
+    """
+    from wbsync.query import Engine
+
+    if query is not None and path is not None:
+        raise click.UsageError("give the query as an argument or with -f, not both")
+    if path is not None:
+        query = path.read_text(encoding="utf-8")
+    elif query is None or query == "-":
+        if sys.stdin.isatty():
+            raise click.UsageError('there is no query; for example: wbsync sql "FROM runs LIMIT 5"')
+        query = sys.stdin.read()
+    if kind is None:
+        ending = output.suffix.lstrip(".").lower() if output else ""
+        kind = {"md": "markdown"}.get(ending, ending) if ending in {*FORMATS, "md"} else "table"
+    with Engine.open(shared.root()) as engine:
+        result = engine.sql(query)
+        if output is None and kind == "parquet" and sys.stdout.isatty():
+            raise click.UsageError("Parquet is not for a terminal: name a file with -o")
+        has_more = _write(result, kind, output)
+    if has_more:
+        shared.say.note("only the first rows are shown; --format csv or -o FILE has all")
+
+
+def _write(result: Result, kind: str, output: Path | None) -> bool:
+    from wbsync.query.formats import write_result
+
+    if output is None:
+        has_more = write_result(result, kind, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return has_more
+    handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            has_more = write_result(result, kind, file)
+        Path(name).chmod(0o644)
+        Path(name).replace(output)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return has_more

@@ -1,0 +1,45 @@
+"""`wbsync tables`: what there is to ask."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+from wbsync.cli.options import Globals  # noqa: TC001
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
+@click.pass_obj
+def command(shared: Globals, *, name: str | None, as_json: bool) -> None:
+    """List the tables with their row counts, or the columns of one.
+
+    \b
+    Examples:
+      wbsync tables
+      wbsync tables runs
+    """
+    from wbsync.errors import QueryError
+    from wbsync.query import Engine
+    from wbsync.query.formats import render_table
+
+    with Engine.open(shared.root()) as engine:
+        found = engine.tables()
+    if name is not None:
+        found = [t for t in found if t.name == name]
+        if not found:
+            raise QueryError(f"there is no table {name}; `wbsync tables` lists them")
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(t) for t in found], indent=2))
+    elif name is not None:
+        click.echo(found[0].comment)
+        click.echo(render_table(
+            ["column", "type", "meaning"], [(c.name, c.type, c.comment) for c in found[0].columns]
+        ))  # fmt: skip
+    else:
+        click.echo(render_table(
+            ["table", "rows", "one row is"], [(t.name, t.rows, t.comment) for t in found]
+        ))  # fmt: skip

@@ -1,0 +1,159 @@
+"""The warehouse in Python: `wbsync.open(DIR)`."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from wbsync.model import ProjectPath
+from wbsync.settings import resolve_credentials, warehouse_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wbsync.progress import Event, ProgressHook, SyncReport
+    from wbsync.query import Engine, Result, TableInfo
+
+
+def _silent(_event: Event) -> None:
+    """Takes an event and says nothing."""
+
+
+class Warehouse:
+    """A folder that holds what was synced; nothing is opened before it is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        """Takes the folder of the warehouse, which need not exist before the first sync."""
+        self.root = root
+        self._engine: Engine | None = None
+
+    def sync(
+        self,
+        *sources: str,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        progress: ProgressHook | None = None,
+        concurrency: int = 4,
+    ) -> SyncReport:
+        """Brings the warehouse in step with W&B; works inside a running event loop, too.
+
+        Args:
+            sources: `ENTITY/PROJECT`, or `ENTITY` for all its projects.
+            api_key: None looks it up as the wandb SDK does.
+            base_url: Server; None looks it up as the wandb SDK does.
+            progress: Called with each event.
+            concurrency: Requests and downloads in flight.
+
+        Raises:
+            WbsyncError: Any of `wbsync.errors`, which say what to do.
+        """
+        import asyncio
+
+        from wbsync.sync.engine import sync
+
+        credentials = resolve_credentials(api_key, base_url)
+        outcome: list[SyncReport] = []
+        problems: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                outcome.append(
+                    asyncio.run(
+                        sync(
+                            self.root, sources, credentials, progress=progress or _silent,
+                            concurrency=concurrency,
+                        )
+                    )
+                )  # fmt: skip
+            except BaseException as error:  # noqa: BLE001
+                problems.append(error)
+
+        thread = threading.Thread(target=work, name="wbsync-sync")
+        thread.start()
+        thread.join()
+        if problems:
+            raise problems[0]
+        return outcome[0]
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+        """Returns the rows of a query, which only reads.
+
+        Args:
+            query: SQL, as DuckDB understands it.
+            params: Values for `?` (a sequence) or `$name` (a mapping).
+
+        Raises:
+            QueryError: It does not parse, would write, or names what is not there.
+            WarehouseError: Nothing is synced yet.
+        """
+        return self._open().sql(query, params)
+
+    def history(
+        self, project: str, keys: Sequence[str], runs: Sequence[str] | None = None
+    ) -> Result:
+        """Returns history wide: one row per run, step and row, one column per key.
+
+        Args:
+            project: `ENTITY/PROJECT`.
+            keys: Keys, in the order of the columns; dotted for nested ones.
+            runs: Run ids; None takes all.
+
+        Returns:
+            run_id (string), step (int64), row (int64), then each key as double, null where it was
+            not logged.
+
+        Raises:
+            ConfigError: The project is not `ENTITY/PROJECT`.
+            ValueError: No key is named.
+        """
+        if not keys:
+            raise ValueError("name at least one key")
+        path = ProjectPath.parse(project)
+        chosen = "max(value) FILTER (WHERE key = ?)"
+        columns = ", ".join([chosen] * len(keys))
+        marks = ", ".join("?" * len(keys))
+        only = f" AND run_id IN ({', '.join('?' * len(runs))})" if runs else ""
+        if runs is not None and not runs:
+            only = " AND false"
+        query = (
+            f"SELECT run_id, step, row, {columns} FROM history"  # noqa: S608
+            f" WHERE entity = ? AND project = ? AND key IN ({marks}){only}"
+            " GROUP BY run_id, step, row ORDER BY run_id, step, row"
+        )
+        params = [*keys, path.entity, path.project, *keys, *(runs or ())]
+        return self._open().run_trusted(query, params, names=["run_id", "step", "row", *keys])
+
+    def tables(self) -> list[TableInfo]:
+        """Returns what there is to ask."""
+        return self._open().tables()
+
+    def _open(self) -> Engine:
+        from wbsync.query import Engine
+
+        if self._engine is None or not self._engine.is_newest():
+            self.close()
+            self._engine = Engine.open(self.root)
+        return self._engine
+
+    def close(self) -> None:
+        """Closes the connection; results that are being read go on."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_warehouse(directory: str | Path | None = None) -> Warehouse:
+    """Returns a warehouse.
+
+    Args:
+        directory: Its folder; None takes `WBSYNC_WAREHOUSE`, the nearest wbsync.toml's, or the
+            default under the user's data folder.
+    """
+    return Warehouse(warehouse_dir(directory))
