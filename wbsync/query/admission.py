@@ -141,9 +141,8 @@ def _checked_explain(connection: duckdb.DuckDBPyConnection, text: str) -> str:
 
 
 def _check_select(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
-    assert row is not None
-    tree = json.loads(row[0])
+    rows = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchall()
+    tree = json.loads(rows[0][0])
     if tree.get("error") or len(tree.get("statements", ())) != 1:
         raise StatementRefusedError("this statement is refused: it cannot be shown to only read")
     for node in _nodes(tree):

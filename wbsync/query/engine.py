@@ -228,8 +228,8 @@ def _connect(path: Path, lake: Path) -> duckdb.DuckDBPyConnection:
             "autoload_known_extensions": False,
         },
     )
-    locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
-    if locked is not None and locked[0]:
+    locked = connection.execute("SELECT current_setting('lock_configuration')").fetchall()
+    if locked and locked[0][0]:
         # The same file is open in this process already, by an Engine: it is closed in.
         return connection
     from sqlglot import exp
