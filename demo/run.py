@@ -19,6 +19,7 @@ from wbsync.sandbox.process import DEFAULT_USER, Sandbox
 HERE = Path(__file__).resolve().parent
 WAREHOUSE = HERE / "warehouse"
 PROJECT = "spirals"
+AGENTS = 4
 LEVELS = "▁▂▃▄▅▆▇█"
 
 LEADERBOARD = """
@@ -70,10 +71,17 @@ def main() -> None:
     with Sandbox() as sandbox:
         env = sandbox.env(WANDB_DIR=str(sandbox.data))
         say(f"A W&B-compatible server runs at {sandbox.base_url}; 24 networks are trained on it …")
-        subprocess.run(
-            [sys.executable, "agent.py", PROJECT], check=True, env=env, cwd=HERE,
-            stdout=subprocess.DEVNULL,
+        made = subprocess.run(
+            [sys.executable, "sweep.py", PROJECT], check=True, env=env, cwd=HERE,
+            stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        command = [sys.executable, "agent.py", PROJECT, made.stdout.split()[-1]]
+        agents = [
+            subprocess.Popen(command, env=env, cwd=HERE, stdout=subprocess.DEVNULL)
+            for _ in range(AGENTS)
+        ]
+        if any(agent.wait() for agent in agents):
+            sys.exit("an agent failed")
         say(f"trained in {time.monotonic() - started:.0f} s")
         sync = ["wbsync", "-w", "demo/warehouse", "sync", f"{DEFAULT_USER}/{PROJECT}"]
         run_step(sync, env)
@@ -91,7 +99,7 @@ def main() -> None:
         say(f"requests: {', '.join(map(str, asked))}")
     say(f"\nDone in {time.monotonic() - started:.0f} s. The warehouse stays; try:")
     say("  .venv/bin/wbsync -w demo/warehouse tables")
-    say("  .venv/bin/wbsync -w demo/warehouse sql \"FROM runs SELECT display_name, state, summary\"")
+    say('  .venv/bin/wbsync -w demo/warehouse sql "FROM runs SELECT display_name, state, summary"')
     say("  or open demo/warehouse/warehouse.duckdb in any DuckDB tool")
 
 

@@ -15,9 +15,7 @@ def make_data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Returns points (n x 2, float64) of two spirals and the spiral of each (0 or 1)."""
     rng = np.random.default_rng(seed)
     turn = np.linspace(0.3, 3 * np.pi, 200)
-    arms = [
-        np.c_[turn * np.cos(turn + a), turn * np.sin(turn + a)] / 10 for a in (0.0, np.pi)
-    ]
+    arms = [np.c_[turn * np.cos(turn + a), turn * np.sin(turn + a)] / 10 for a in (0.0, np.pi)]
     points = np.concatenate(arms) + rng.normal(0, 0.02, (400, 2))
     return points, np.repeat([0, 1], 200)
 

@@ -121,7 +121,7 @@ class State:
         """Returns run id to cursor (JSON) for a project."""
         return dict(
             self._select(
-                "SELECT run_id, cursor FROM cursors WHERE stream = ? AND entity = ? AND project = ?",
+                "SELECT run_id, cursor FROM cursors WHERE stream = ? AND entity = ? AND project = ?",  # noqa: E501
                 (stream, entity, project),
             )
         )
@@ -165,7 +165,7 @@ class State:
         """Writes a line of the sync log; the same sync and project replaces its line."""
         with self._transaction() as connection:
             connection.execute(
-                f"INSERT OR REPLACE INTO sync_log VALUES ({', '.join('?' * len(SYNC_LOG_COLUMNS))})",  # noqa: S608
+                f"INSERT OR REPLACE INTO sync_log VALUES ({', '.join('?' * len(SYNC_LOG_COLUMNS))})",  # noqa: E501, S608
                 [row.get(name) for name in SYNC_LOG_COLUMNS],
             )
 

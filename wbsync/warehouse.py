@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.model import ProjectPath
@@ -11,13 +10,15 @@ from wbsync.settings import resolve_credentials, warehouse_dir
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from wbsync.progress import Event, ProgressHook, SyncReport
     from wbsync.query import Engine, Result, TableInfo
 
 
-def _silent(_event: Event) -> None:
+def silent(event: Event) -> None:
     """Takes an event and says nothing."""
+    del event
 
 
 class Warehouse:
@@ -61,7 +62,7 @@ class Warehouse:
                 outcome.append(
                     asyncio.run(
                         sync(
-                            self.root, sources, credentials, progress=progress or _silent,
+                            self.root, sources, credentials, progress=progress or silent,
                             concurrency=concurrency,
                         )
                     )

@@ -73,7 +73,9 @@ class LazyGroup(click.Group):
 @click.option("-v", "--verbose", count=True, help="Say more; twice, show tracebacks.")
 @click.option("--color/--no-color", default=None, help="Colours; default: as the terminal allows.")
 @click.pass_context
-def cli(ctx: click.Context, warehouse: str | None, quiet: bool, verbose: int, color: bool | None) -> None:
+def cli(
+    ctx: click.Context, warehouse: str | None, quiet: bool, verbose: int, color: bool | None
+) -> None:
     """Keep a local analytics warehouse in step with Weights & Biases."""
     ctx.obj = Globals(warehouse, Diagnostics(quiet=quiet, verbose=verbose, color=color))
 

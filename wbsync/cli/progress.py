@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from wbsync.progress import HistoryFetched, PageFetched, RunsPlanned, RunSkipped
+from wbsync.progress import HistoryFetched, PageFetched, RunSkipped, RunsPlanned
 
 if TYPE_CHECKING:
     from wbsync.cli.diagnostics import Diagnostics

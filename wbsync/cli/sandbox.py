@@ -38,9 +38,7 @@ def _names(text: str | None) -> tuple[str, ...]:
 )  # fmt: skip
 @click.option("--user", default="sandbox", show_default=True, help="The administrator's login.")
 @click.option("--add-user", multiple=True, metavar="NAME[:KEY]", help="A further user.")
-@click.option(
-    "--add-organization", multiple=True, metavar="NAME:MEMBER,…", help="An organisation."
-)
+@click.option("--add-organization", multiple=True, metavar="NAME:MEMBER,…", help="An organisation.")
 @click.option(
     "--add-team", multiple=True, metavar="[ORG/]NAME:MEMBER,…", help="A team, in an organisation."
 )
@@ -120,9 +118,7 @@ def serve(
         raise click.UsageError(str(error)) from error
     unknown = set(options.fault_kinds) - set(FAULT_KINDS)
     if unknown:
-        raise click.UsageError(
-            f"unknown fault {sorted(unknown)[0]}; there are {', '.join(FAULT_KINDS)}"
-        )
+        raise click.UsageError(f"unknown fault {min(unknown)}; there are {', '.join(FAULT_KINDS)}")
     store = Store(data)
     known = store.value("SELECT api_key FROM users WHERE username = ?", user)
     api_key = make_user(store, user, api_key=api_key or known, admin=True)["api_key"]

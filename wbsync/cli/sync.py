@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.pass_obj
 def command(
-    shared: Globals, *, sources: tuple[str, ...], base_url: str | None, concurrency: int, as_json: bool
+    shared: Globals,
+    *,
+    sources: tuple[str, ...],
+    base_url: str | None,
+    concurrency: int,
+    as_json: bool,
 ) -> int:
     """Pull what is new from W&B: runs, full history, sweeps, artifacts and lineage.
 
@@ -49,7 +54,9 @@ def command(
         sources = sources or project_file.sources
         base_url = base_url or project_file.base_url
     if not sources:
-        raise ConfigError("nothing to sync: name ENTITY/PROJECT or ENTITY, or list sources in wbsync.toml")
+        raise ConfigError(
+            "nothing to sync: name ENTITY/PROJECT or ENTITY, or list sources in wbsync.toml"
+        )
     root = shared.root()
     credentials = resolve_credentials(base_url=base_url)
     shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")

@@ -453,7 +453,7 @@ def merge_batches(batches: Sequence[HistoryBatch], synced_at: datetime) -> pa.Ta
     parts = [part for _, _, part in ordered]
     lengths = np.array([len(p.step) for p in parts], np.int64)
     schema = load_table("history").arrow()
-    total = int(lengths.sum()) if len(parts) else 0
+    total = int(lengths.sum()) if parts else 0
 
     def labels(values: list[str]) -> pa.DictionaryArray:
         names = sorted(set(values))

@@ -118,7 +118,7 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Split]:
     for key, value in values.items():
         if isinstance(value, dict) and value and "_type" not in value:
             for inner, leaf in _paths(value, key + "."):
-                leaves[inner] = leaf
+                leaves[inner] = leaf  # noqa: PERF403
         else:
             literal[key] = split_value(value)
     leaves.update(literal)

@@ -7,7 +7,6 @@ is ever part of a predicate's text.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -22,6 +21,7 @@ from wbsync.tables import load_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 Filter = tuple[str, str, Any]
 """Column, `=` or `in`, value or values."""
@@ -146,7 +146,7 @@ class Lake:
         wide = pa.schema(fields)
         gone = pa.Table.from_arrays(
             [
-                pa.repeat(pa.scalar(False), keys.num_rows),  # noqa: FBT003
+                pa.repeat(pa.scalar(False), keys.num_rows),
                 *(
                     keys.column(f.name).cast(f.type)
                     if f.name in names
@@ -158,7 +158,7 @@ class Lake:
         )
         plain = _plain(rows, schema)
         come = pa.Table.from_arrays(
-            [pa.repeat(pa.scalar(True), rows.num_rows), *plain.columns],  # noqa: FBT003
+            [pa.repeat(pa.scalar(True), rows.num_rows), *plain.columns],
             schema=wide,
         )
         source = pa.concat_tables([gone, come])

@@ -37,7 +37,7 @@ TABLE_FUNCTIONS = frozenset(
     read_json_objects_auto read_ndjson read_ndjson_auto read_ndjson_objects read_parquet read_text
     parquet_scan parquet_bloom_probe parquet_file_metadata parquet_full_metadata
     parquet_kv_metadata parquet_metadata parquet_schema test_all_types
-    """.split()
+    """.split()  # noqa: SIM905
 )
 """Table functions that neither write, nor run text as SQL, nor take pointers.
 

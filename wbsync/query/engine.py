@@ -101,9 +101,7 @@ class Engine:
         """Says whether nothing newer has been published since this was opened."""
         return published_path(self.root) == self.path
 
-    def sql(
-        self, text: str, params: Sequence[Any] | Mapping[str, Any] | None = None
-    ) -> Result:
+    def sql(self, text: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
         """Runs the statements of a text, and returns the rows of the last one.
 
         Args:
@@ -126,7 +124,9 @@ class Engine:
             if result is not None:
                 result.arrow()
             where = f"statement {index + 1}: " if len(statements) > 1 else ""
-            result = self._run(connection, statement.text, _bound(params, statement.parameters), where)
+            result = self._run(
+                connection, statement.text, _bound(params, statement.parameters), where
+            )
         assert result is not None
         return result
 
@@ -148,9 +148,7 @@ class Engine:
         except (duckdb.Error, ValueError) as error:
             raise translate(error) from error
 
-    def run_trusted(
-        self, text: str, params: Any = None, names: list[str] | None = None
-    ) -> Result:
+    def run_trusted(self, text: str, params: Any = None, names: list[str] | None = None) -> Result:
         """Runs a query of wbsync's own, which holds no text of others but as parameters."""
         return self._run(self._connection.cursor(), text, params, names=names)
 
@@ -255,7 +253,7 @@ def _bound(params: Any, wanted: frozenset[str]) -> Any:
 
 
 def _described(message: str, text: str) -> str:
-    """Returns DuckDB's message as one line with line and column.
+    r"""Returns DuckDB's message as one line with line and column.
 
     >>> _described("Parser Error: syntax error\\n\\nLINE 1: selec 1\\n        ^", "selec 1")
     'Parser Error: syntax error (line 1, column 1)'

@@ -23,7 +23,7 @@ TABLE_ROWS = 1000
 
 
 def cell_text(value: Any) -> str:
-    """Returns a value as printable text: control characters and terminal escapes are escaped.
+    r"""Returns a value as printable text: control characters and terminal escapes are escaped.
 
     >>> cell_text("a\\x1b[31mb"), cell_text(None), cell_text(0.1)
     ('a\\\\x1b[31mb', '', '0.1')
@@ -134,12 +134,13 @@ def _write_text(result: Result, kind: str, columns: list[str], text: io.TextIOWr
             [v.isoformat(sep=" ") if isinstance(v, datetime) else v for v in row] for row in result
         )
     elif kind == "jsonl":
-        for row in result:
-            text.write(_object(columns, row) + "\n")
+        text.writelines(_object(columns, row) + "\n" for row in result)
     elif kind == "json":
         text.write("[")
-        for index, row in enumerate(result):
-            text.write(("," if index else "") + "\n" + _object(columns, row))
+        text.writelines(
+            ("," if index else "") + "\n" + _object(columns, row)
+            for index, row in enumerate(result)
+        )
         text.write("\n]\n")
     else:
         raise ValueError(f"unknown format {kind}")

@@ -366,9 +366,7 @@ def read_contents(scope: Scope, artifact_pk: int) -> dict[str, dict[str, Any]]:
     return contents
 
 
-def find_file_blob(
-    scope: Scope, artifact_pk: int, path: str, entry: dict[str, Any]
-) -> str | None:
+def find_file_blob(scope: Scope, artifact_pk: int, path: str, entry: dict[str, Any]) -> str | None:
     """Returns where the content of a manifest's entry lies, None for references."""
     store = scope.store
     birth = parse_id(entry.get("birthArtifactID") or "")
@@ -448,15 +446,11 @@ def create_artifact(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
                 json.dumps(aliases),
             )  # fmt: skip
             for tag in values.get("tags") or []:
-                store.write(
-                    "INSERT OR IGNORE INTO artifact_tags VALUES (?, ?)", pk, tag["tagName"]
-                )
+                store.write("INSERT OR IGNORE INTO artifact_tags VALUES (?, ?)", pk, tag["tagName"])
         if run_pk is not None:
             store.write("INSERT OR IGNORE INTO usage VALUES (?, 'output', ?)", run_pk, pk)
         if values.get("clientID"):
-            store.write(
-                "INSERT OR REPLACE INTO client_ids VALUES (?, ?)", values["clientID"], pk
-            )
+            store.write("INSERT OR REPLACE INTO client_ids VALUES (?, ?)", values["clientID"], pk)
     return {"artifact": load_artifacts(scope, [pk])[0]}
 
 
@@ -473,18 +467,14 @@ def _ensure_type(scope: Scope, project_pk: int, name: str) -> int:
     )
 
 
-def _ensure_collection(
-    scope: Scope, project_pk: int, type_pk: int, name: str, kind: str
-) -> int:
+def _ensure_collection(scope: Scope, project_pk: int, type_pk: int, name: str, kind: str) -> int:
     store = scope.store
     store.write(
         "INSERT OR IGNORE INTO collections(project_pk, type_pk, name, kind, createdAt, updatedAt)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         project_pk, type_pk, name, kind, now(), now(),
     )  # fmt: skip
-    row = store.row(
-        "SELECT * FROM collections WHERE project_pk = ? AND name = ?", project_pk, name
-    )
+    row = store.row("SELECT * FROM collections WHERE project_pk = ? AND name = ?", project_pk, name)
     assert row is not None
     if row["type_pk"] != type_pk:
         raise GraphQLError(f"artifact collection {name} already exists with another type")
@@ -615,7 +605,9 @@ def update_artifact(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
         for column in ("description", "metadata", "ttlDurationSeconds"):
             if values.get(column) is not None:
                 store.write(
-                    f"UPDATE artifacts SET {column} = ? WHERE pk = ?", values[column], pk  # noqa: S608
+                    f"UPDATE artifacts SET {column} = ? WHERE pk = ?",  # noqa: S608
+                    values[column],
+                    pk,
                 )
         for tag in values.get("tagsToAdd") or []:
             store.write("INSERT OR IGNORE INTO artifact_tags VALUES (?, ?)", pk, tag["tagName"])
@@ -687,9 +679,7 @@ def delete_artifact(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
         if is_aliased and not values.get("deleteAliases"):
             raise GraphQLError("artifact has aliases; set deleteAliases to delete it")
         store.write("DELETE FROM aliases WHERE artifact_pk = ?", pk)
-        store.write(
-            "UPDATE artifacts SET state = 'DELETED', updatedAt = ? WHERE pk = ?", now(), pk
-        )
+        store.write("UPDATE artifacts SET state = 'DELETED', updatedAt = ? WHERE pk = ?", now(), pk)
     return {"artifact": load_artifacts(scope, [pk])[0]}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from graphql import (
     DocumentNode,
@@ -24,12 +24,12 @@ from wbsync.sandbox.nodes import Scope, resolve_field, resolve_type
 from wbsync.sandbox.store import global_id, now, parse_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
 FEATURES = (
     "LARGE_FILENAMES", "ARTIFACT_TAGS", "CLIENT_IDS", "TOTAL_COUNT_IN_FILE_CONNECTION",
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILES", "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
-    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION", "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
+    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION", "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",  # noqa: E501
 )  # fmt: skip
 
 NOT_FIELDS = frozenset({"updatedAtFilter"})
@@ -49,7 +49,11 @@ def build_schema(without: Sequence[str]) -> GraphQLSchema:
         ValueError: A name is in no type.
     """
     document = parse(read_resource("schemas/wandb.graphql"))
-    types = {d.name.value: d for d in document.definitions if hasattr(d, "fields")}
+    types: dict[str, Any] = {
+        d.name.value: d  # type: ignore[attr-defined]
+        for d in document.definitions
+        if hasattr(d, "fields")
+    }
     for name in without:
         if name in NOT_FIELDS:
             continue
@@ -81,9 +85,7 @@ class Query:
         }
 
     def users(self, query: str | None = None) -> dict[str, Any]:
-        rows = self.scope.store.rows(
-            "SELECT * FROM users WHERE username = ?1 OR email = ?1", query
-        )
+        rows = self.scope.store.rows("SELECT * FROM users WHERE username = ?1 OR email = ?1", query)
         return {"edges": [{"node": UserNode(self.scope, row)} for row in rows]}
 
     def entity(self, name: str | None = None) -> EntityNode | None:
@@ -180,12 +182,12 @@ MUTATIONS = {
 
 def _mutation_root(scope: Scope) -> dict[str, Any]:
     def bound(mutation: Any) -> Any:
-        return lambda input: mutation(scope, input)  # noqa: A002
+        return lambda input: mutation(scope, input)  # noqa: A006
 
     return {name: bound(mutation) for name, mutation in MUTATIONS.items()}
 
 
-def _never(_value: Any) -> bool:
+def _never(_value: Any) -> TypeGuard[Awaitable[Any]]:
     return False
 
 
@@ -222,8 +224,7 @@ class Graph:
     ) -> dict[str, Any]:
         """Returns the response of a request."""
         is_mutation = any(
-            isinstance(d, ast.OperationDefinitionNode)
-            and d.operation is ast.OperationType.MUTATION
+            isinstance(d, ast.OperationDefinitionNode) and d.operation is ast.OperationType.MUTATION
             for d in document.definitions
         )
         result = execute(
@@ -257,5 +258,3 @@ def fields_of(document: DocumentNode) -> list[str]:
         if selection is not None:
             pending += selection.selections
     return sorted(found)
-
-

@@ -155,9 +155,7 @@ def _kind(value: Any) -> str:
 
 def _column(values: list[Any]) -> pa.Array:
     kinds = {_kind(v) for v in values if v is not None}
-    if kinds == {"int", "float"} and all(
-        abs(v) <= 2**53 for v in values if isinstance(v, int)
-    ):
+    if kinds == {"int", "float"} and all(abs(v) <= 2**53 for v in values if isinstance(v, int)):
         kinds = {"float"}
     if len(kinds) == 1:
         return _one_kind(values, kinds.pop())
@@ -266,9 +264,7 @@ class History:
         """Returns the rows that hold every key of a `sampledHistory` spec."""
         keys = list(dict.fromkeys(spec.get("keys") or []))
         low, high = spec.get("minStep"), spec.get("maxStep")
-        rows = self.rows(
-            -math.inf if low is None else low, math.inf if high is None else high + 1
-        )
+        rows = self.rows(-math.inf if low is None else low, math.inf if high is None else high + 1)
         chosen = []
         for text in rows:
             row = parse_row(text)
@@ -360,9 +356,7 @@ class History:
         return live
 
 
-def take_lines(
-    store: Store, run_pk: int, stream: str, offset: int, content: Sequence[str]
-) -> None:
+def take_lines(store: Store, run_pk: int, stream: str, offset: int, content: Sequence[str]) -> None:
     """Takes lines of a stream; lines that are there already are written over.
 
     Args:
@@ -392,9 +386,7 @@ def take_lines(
     if stream == "events":
         store.write(
             "UPDATE bodies SET system = ? WHERE run_pk = ?",
-            json.dumps(
-                _finite({k: v for k, v in parsed[-1].items() if k.startswith("system.")})
-            ),
+            json.dumps(_finite({k: v for k, v in parsed[-1].items() if k.startswith("system.")})),
             run_pk,
         )
     if stream != "history":

@@ -62,7 +62,9 @@ class Scope:
             action: get or put.
         """
         expires = int(time.time()) + SIGNED_FOR_S
-        query = urlencode({"expires": expires, "signature": sign(self.store, blob, action, expires)})
+        query = urlencode(
+            {"expires": expires, "signature": sign(self.store, blob, action, expires)}
+        )
         return f"{self.options.storage_url}/blob/{blob}?{query}"
 
     def may_see(self, entity_pk: int) -> bool:
@@ -102,7 +104,7 @@ class Node:
         return self.scope.store
 
 
-def resolve_field(source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+def resolve_field(source: Any, info: GraphQLResolveInfo[Any], **args: Any) -> Any:
     """Returns a field's value: an entry of a dict, a method's result, or a column of the row."""
     name = info.field_name
     if isinstance(source, dict):
@@ -117,7 +119,7 @@ def resolve_field(source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
         return None
 
 
-def resolve_type(source: Any, _info: GraphQLResolveInfo, _abstract: Any) -> str:
+def resolve_type(source: Any, _info: GraphQLResolveInfo[Any], _abstract: Any) -> str:
     """Returns which type of an interface or union an object is."""
     return str(source.typename)
 

@@ -57,7 +57,7 @@ class Sandbox:
         Raises:
             RuntimeError: It did not start.
         """
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603
             [
                 sys.executable, "-m", "wbsync", "sandbox", "serve", "--data", str(self.data),
                 "--port", str(self._port), "--json", "--until-stdin-closes", *self._options,

@@ -34,12 +34,10 @@ INTERNAL_CONFIG = frozenset({"_wandb", "wandb_version"})
 MAX_TAG_CHARS = 64
 
 _orders: dict[Any, list[int]] = {}
-"""(generation, project, filter, order) to keys of runs: walks ask for the same list page by page."""
+"""(generation, project, filter, order) to keys of runs: walks ask for the same list page by page."""  # noqa: E501
 
 
-def list_runs(
-    scope: Scope, project_pk: int, filters: str | None, order: str | None
-) -> list[int]:
+def list_runs(scope: Scope, project_pk: int, filters: str | None, order: str | None) -> list[int]:
     """Returns the keys of a project's runs that pass a filter, in order.
 
     Raises:
@@ -80,9 +78,7 @@ def parse_filters(scope: Scope, filters: str | None) -> Any:
         parsed = json.loads(filters, parse_constant=refuse) if filters else {}
     except ValueError as error:
         raise GraphQLError(f"invalid filter: {error}") from error
-    if "updatedAtFilter" in scope.options.without and re.search(
-        r'"updated_?[aA]t"', filters or ""
-    ):
+    if "updatedAtFilter" in scope.options.without and re.search(r'"updated_?[aA]t"', filters or ""):
         raise GraphQLError("invalid filter: unknown field updatedAt")
     return parsed or {}
 
@@ -131,16 +127,15 @@ class RunDocument:
             name = rest.removeprefix("keys.")
             return keys.get(name, MISSING)
         if head == "username":
-            return self._store.value(
-                "SELECT username FROM users WHERE pk = ?", row["user_pk"]
-            )
+            return self._store.value("SELECT username FROM users WHERE pk = ?", row["user_pk"])
         if head == "duration":
             return float(load_json(self._body("summary"), {}).get("_runtime", 0))
         raise FilterError(f"unknown field {path}")
 
     def _body(self, column: str) -> str | None:
         text: str | None = self._store.value(
-            f"SELECT {column} FROM bodies WHERE run_pk = ?", self.row["pk"]  # noqa: S608
+            f"SELECT {column} FROM bodies WHERE run_pk = ?",  # noqa: S608
+            self.row["pk"],
         )
         return text
 
@@ -151,9 +146,7 @@ def load_runs(scope: Scope, keys: list[int]) -> list[RunNode]:
     return [RunNode(scope, row) for row in by_key(rows, keys)]
 
 
-def run_connection(
-    scope: Scope, keys: Sequence[int], **page: Any
-) -> dict[str, Any]:
+def run_connection(scope: Scope, keys: Sequence[int], **page: Any) -> dict[str, Any]:
     """Returns a page of runs."""
     return connection(scope, keys, partial(load_runs, scope), **page)
 

@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -33,6 +32,7 @@ from wbsync.sandbox.weather import Limiter, Weather
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
+    from pathlib import Path
 
 REQUEST_LOG = "requests.jsonl"
 
@@ -113,9 +113,7 @@ class Api:
 
     def _run_pk(self, request: Request, scope: Scope) -> int | None:
         params = request.path_params
-        entity_pk = self._store.value(
-            "SELECT pk FROM entities WHERE name = ?", params["entity"]
-        )
+        entity_pk = self._store.value("SELECT pk FROM entities WHERE name = ?", params["entity"])
         if entity_pk is None or not scope.may_see(entity_pk):
             return None
         return self._store.run_pk(params["entity"], params["project"], params["run"])
@@ -135,9 +133,7 @@ class Api:
             for name, part in (sent.get("files") or {}).items():
                 content = part.get("content") or []
                 if name == "wandb-summary.json" and content:
-                    store.write(
-                        "UPDATE bodies SET summary = ? WHERE run_pk = ?", content[-1], pk
-                    )
+                    store.write("UPDATE bodies SET summary = ? WHERE run_pk = ?", content[-1], pk)
                 elif name in STREAMS:
                     take_lines(store, pk, STREAMS[name], part.get("offset") or 0, content)
             store.write("UPDATE runs SET heartbeatAt = ?, updatedAt = ? WHERE pk = ?",
@@ -188,9 +184,7 @@ class Api:
             "teams": lambda name, organization=None, members=(): make_team(
                 self._store, name, organization, members
             ),
-            "organizations": lambda name, members=(): make_organization(
-                self._store, name, members
-            ),
+            "organizations": lambda name, members=(): make_organization(self._store, name, members),
         }
         make = makers.get(request.path_params["kind"])
         if make is None:
@@ -255,7 +249,7 @@ class Storage:
         return Response(status_code=200)
 
 
-class _Server(uvicorn.Server):
+class _Server(uvicorn.Server):  # type: ignore[misc]
     """A uvicorn server that leaves signals to us."""
 
     def install_signal_handlers(self) -> None:
@@ -335,7 +329,7 @@ async def serve(
             asyncio.create_task(server.serve(sockets=[listener]))
             for server, listener in zip(servers, sockets, strict=True)
         ]
-        while not all(server.started for server in servers):
+        while not all(server.started for server in servers):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         announce({"base_url": urls[0], "storage_url": urls[1], "data": str(folder)})
         await stop.wait()

@@ -15,11 +15,11 @@ import sqlite3
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT);
@@ -137,9 +137,7 @@ class Store:
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.executescript(TABLES)
-        self.write(
-            "INSERT OR IGNORE INTO meta VALUES ('secret', ?)", secrets.token_hex(16)
-        )
+        self.write("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", secrets.token_hex(16))
         self.secret = str(self.value("SELECT value FROM meta WHERE name = 'secret'"))
 
     def rows(self, sql: str, *params: Any) -> list[sqlite3.Row]:

@@ -64,9 +64,7 @@ class SweepNode(Node):
         return max(values) if goal == "maximize" else min(values)
 
     def runCount(self) -> int:
-        return int(
-            self.store.value("SELECT count(*) FROM runs WHERE sweep_pk = ?", self.row["pk"])
-        )
+        return int(self.store.value("SELECT count(*) FROM runs WHERE sweep_pk = ?", self.row["pk"]))
 
     def runCountExpected(self) -> int | None:
         config = self._config()
@@ -233,9 +231,7 @@ def _commands(scope: Scope, sweep: Any, agent_pk: int, *, busy: bool) -> list[di
             "UPDATE sweeps SET state = 'FINISHED', updatedAt = ? WHERE pk = ?", now(), sweep["pk"]
         )
         return [{"type": "exit"}]
-    args = (
-        choices[started] if choices is not None else draw(parameters, scope.options.rng)
-    )
+    args = choices[started] if choices is not None else draw(parameters, scope.options.rng)
     run_id = secrets.token_hex(4)
     store.write(
         "UPDATE sweeps SET state = 'RUNNING', started = started + 1, heartbeatAt = ?,"
@@ -306,5 +302,3 @@ def _drawn(spec: dict[str, Any], rng: random.Random) -> Any:
         quantum = spec.get("q", 1)
         value = round(value / quantum) * quantum
     return value
-
-
