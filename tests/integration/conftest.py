@@ -1,0 +1,60 @@
+"""Shared ground: real runs logged by the real SDK, and ways to call what a user calls."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from wbsync.sandbox.process import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).resolve().parent
+
+
+def _run_script(name: str, sandbox: Sandbox, cwd: Path, *args: str) -> Any:
+    """Runs a script beside this file against a sandbox; returns the JSON it prints last."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / name), *args], cwd=cwd, timeout=240, text=True,
+        env=sandbox.env(WANDB_DIR=str(cwd), WANDB_CACHE_DIR=str(cwd / "cache")),
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., Any]:
+    """Runs a script beside this file against a sandbox."""
+    return _run_script
+
+
+@pytest.fixture(scope="session")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sandbox's folder with runs that the SDK logged."""
+    data = tmp_path_factory.mktemp("logged")
+    with Sandbox(data) as sandbox:
+        _run_script("log_runs.py", sandbox, tmp_path_factory.mktemp("work"))
+    return data
+
+
+@pytest.fixture
+def wbsync_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Calls the command on a warehouse of its own."""
+
+    def call(
+        sandbox: Sandbox, *args: str, warehouse: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        root = warehouse or tmp_path / "warehouse"
+        return subprocess.run(
+            [sys.executable, "-m", "wbsync", "-w", str(root), *args],
+            env=sandbox.env(), capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+
+    return call
