@@ -20,7 +20,8 @@ NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 def leaves(value: Any, prefix: str) -> dict[str, Any]:
     """Returns dotted key to leaf, as the documentation says history, config and summary are cut."""
-    if isinstance(value, dict) and value and "_type" not in value:
+    is_union = isinstance(value, dict) and all(k.startswith("_type_") for k in value)
+    if isinstance(value, dict) and value and "_type" not in value and not is_union:
         out: dict[str, Any] = {}
         for key, inner in value.items():
             out |= leaves(inner, f"{prefix}.{key}" if prefix else key)
@@ -108,9 +109,9 @@ def test_metadata_is_what_the_sdk_reads(synced: Any, exports: str) -> None:
                 literal = {k: settled(v) for k, v in run[name].items() if not isinstance(v, dict)}
                 assert found[run_id] == wanted | literal
         lineage = warehouse.sql(
-            "SELECT run_id, direction FROM run_artifacts WHERE artifact_type = 'dataset'"
+            "SELECT run_id, direction FROM run_artifacts WHERE type_name = 'dataset'"
         ).fetchall()
-        assert sorted(lineage) == [("late", "input"), ("late", "output")]
+        assert sorted(lineage) == [("late", "logged"), ("late", "used")]
 
 
 @pytest.mark.parametrize("exports", ["all", "half", "none"])

@@ -29,6 +29,8 @@ TERMINAL = frozenset({"finished", "failed", "crashed", "killed"})
 
 DEFAULT_SAMPLES = 500
 
+MAX_EXACT = 2**53
+
 
 def parse_row(text: str) -> dict[str, Any]:
     """Returns a logged row."""
@@ -202,6 +204,10 @@ def _same(logged: Any, stored: Any) -> bool:
         )
     if isinstance(logged, float) and math.isnan(logged):
         return isinstance(stored, float) and math.isnan(stored)
+    if isinstance(logged, (int, float)) and not isinstance(logged, bool):
+        # A list of integers and floats becomes one of doubles, as it does at W&B.
+        is_exact = isinstance(stored, int) or abs(logged) <= MAX_EXACT
+        return isinstance(stored, (int, float)) and is_exact and bool(logged == stored)
     return type(logged) is type(stored) and bool(logged == stored)
 
 
