@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 def _run_script(name: str, sandbox: Sandbox, cwd: Path, *args: str) -> Any:
     """Runs a script beside this file against a sandbox; returns the JSON it prints last."""
     done = subprocess.run(
-        [sys.executable, str(HERE / name), *args], cwd=cwd, timeout=240, text=True,
+        [sys.executable, str(HERE / name), *args], check=False, cwd=cwd, timeout=240, text=True,
         env=sandbox.env(WANDB_DIR=str(cwd), WANDB_CACHE_DIR=str(cwd / "cache")),
         capture_output=True,
     )  # fmt: skip
@@ -54,7 +54,7 @@ def wbsync_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         root = warehouse or tmp_path / "warehouse"
         return subprocess.run(
             [sys.executable, "-m", "wbsync", "-w", str(root), *args],
-            env=sandbox.env(), capture_output=True, text=True, timeout=240,
+            check=False, env=sandbox.env(), capture_output=True, text=True, timeout=240,
         )  # fmt: skip
 
     return call

@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 import wbsync
 from wbsync.sandbox.process import Sandbox
 
@@ -140,9 +141,7 @@ def test_history_is_what_the_sdk_reads(synced: Any, exports: str) -> None:
                 for k, w in wanted.items()
             }
         assert found[run_id].keys() == wanted.keys()
-        different = {
-            k: (found[run_id][k], w) for k, w in wanted.items() if found[run_id][k] != w
-        }
+        different = {k: (found[run_id][k], w) for k, w in wanted.items() if found[run_id][k] != w}
         assert not different
     assert len(found["long"]) == 5000 * 3 + 50
 

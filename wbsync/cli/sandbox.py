@@ -155,3 +155,44 @@ def serve(
             until_stdin_closes=until_stdin_closes,
         )
     )  # fmt: skip
+
+
+@command.command()
+@click.option("--data", type=DATA, required=True, help="Folder of the sandbox.")
+@click.option("--entity", default="sandbox", show_default=True, help="Made where it is missing.")
+@click.option("--project", required=True, help="Project to fill.")
+@click.option("--runs", type=click.IntRange(0), default=100, show_default=True)
+@click.option("--steps", type=click.IntRange(0), default=1000, show_default=True)
+@click.option("--keys", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--sweeps", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--artifacts", type=click.IntRange(0), default=5, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same values.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def seed(*, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
+    """Fill a project with believable experiments, whether or not a server runs on the folder.
+
+    \b
+    Example:
+      wbsync sandbox seed --data ./sandbox --project demo --runs 500 --steps 1000
+    """
+    import time
+
+    from wbsync.sandbox.seed import Plan, seed_project
+    from wbsync.sandbox.store import Store, make_user
+
+    started = time.monotonic()
+    store = Store(data)
+    try:
+        if store.value("SELECT 1 FROM entities WHERE name = ?", entity) is None:
+            make_user(store, entity)
+        made = seed_project(store, Plan(entity=entity, **amounts))  # type: ignore[arg-type]
+    finally:
+        store.close()
+    seconds = time.monotonic() - started
+    if as_json:
+        click.echo(json.dumps({**made, "seconds": round(seconds, 3)}))
+        return
+    rate = made["cells"] / max(seconds, 1e-9) / 1e6
+    click.echo(
+        f"{made['runs']:,} runs, {made['cells']:,} values in {seconds:.1f} s: {rate:.1f} M/s"
+    )
