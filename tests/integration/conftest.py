@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import wbsync
 from wbsync.sandbox.process import Sandbox
 
 if TYPE_CHECKING:
@@ -58,3 +59,35 @@ def wbsync_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         )  # fmt: skip
 
     return call
+
+
+def _content_of(root: Path) -> dict[str, Any]:
+    """Returns a warehouse's content as plain values, comparable between warehouses."""
+    with wbsync.open(root) as warehouse:
+        content: dict[str, Any] = {}
+        for table in (
+            "runs", "run_config", "run_summary", "run_tags", "history", "system_metrics",
+            "history_keys", "artifacts", "artifact_aliases", "run_artifacts",
+        ):  # fmt: skip
+            rows = warehouse.sql(f"SELECT * EXCLUDE (synced_at) FROM {table}").arrow()
+            if table == "history_keys":
+                rows = rows.drop_columns(["source"])
+            content[table] = sorted(map(repr, rows.to_pylist()))
+    return content
+
+
+@pytest.fixture(scope="session")
+def content_of() -> Callable[[Path], dict[str, Any]]:
+    """Returns a warehouse's content as plain values, comparable between warehouses."""
+    return _content_of
+
+
+@pytest.fixture
+def wbsync_env(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sandbox], None]:
+    """Points wbsync in this process at a sandbox."""
+
+    def point(sandbox: Sandbox) -> None:
+        monkeypatch.setenv("WANDB_BASE_URL", sandbox.base_url)
+        monkeypatch.setenv("WANDB_API_KEY", sandbox.api_key)
+
+    return point

@@ -73,4 +73,4 @@ with wandb.init(project="main", id="late", resume="must") as run:
     run.use_artifact("data:best")
     run.log({"loss": 0.5})
 
-print(json.dumps("done"))  # noqa: T201
+print(json.dumps("done"))

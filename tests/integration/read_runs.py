@@ -23,4 +23,4 @@ for run in api.runs("sandbox/main"):
         "logged": [a.name for a in whole.logged_artifacts()],
         "used": [a.name for a in whole.used_artifacts()],
     }
-print(json.dumps(runs))  # noqa: T201
+print(json.dumps(runs))

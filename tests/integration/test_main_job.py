@@ -48,21 +48,6 @@ def held(value: float | None, text: str | None) -> Any:
     return settled(json.loads(text) if text is not None else value)
 
 
-def warehouse_content(root: Path) -> dict[str, Any]:
-    """Returns a warehouse's content as plain values, comparable between warehouses."""
-    with wbsync.open(root) as warehouse:
-        content: dict[str, Any] = {}
-        for table in (
-            "runs", "run_config", "run_summary", "run_tags", "history", "system_metrics",
-            "history_keys", "artifacts", "artifact_aliases", "run_artifacts",
-        ):  # fmt: skip
-            rows = warehouse.sql(f"SELECT * EXCLUDE (synced_at) FROM {table}").arrow()
-            if table == "history_keys":
-                rows = rows.drop_columns(["source"])
-            content[table] = sorted(map(repr, rows.to_pylist()))
-    return content
-
-
 @pytest.fixture(scope="module")
 def synced(
     logged: Path, run_script: Any, tmp_path_factory: pytest.TempPathFactory
@@ -146,8 +131,8 @@ def test_history_is_what_the_sdk_reads(synced: Any, exports: str) -> None:
     assert len(found["long"]) == 5000 * 3 + 50
 
 
-def test_content_does_not_depend_on_exports(synced: Any) -> None:
+def test_content_does_not_depend_on_exports(synced: Any, content_of: Any) -> None:
     """The warehouse is the same whether rows came as Parquet, as JSON, or half and half."""
-    contents = {name: warehouse_content(root) for name, (root, _) in synced.items()}
+    contents = {name: content_of(root) for name, (root, _) in synced.items()}
     for table in contents["all"]:
         assert contents["all"][table] == contents["half"][table] == contents["none"][table], table

@@ -221,7 +221,9 @@ class Client:
                 "filters": json.dumps({"updatedAt": {"$gte": "2999-01-01T00:00:00Z"}}),
             }
             try:
-                data = await self.execute(load_document("project_runs_light"), variables)
+                data = await self.execute(
+                    load_document("project_runs_light"), variables, max_attempts=2
+                )
             except AuthenticationError:
                 raise
             except (GraphQLError, ServerError):

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from graphql import (
     DocumentNode,
     GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
     GraphQLSchema,
-    build_ast_schema,
     execute,
     parse,
     validate,
+)
+from graphql import (
+    build_schema as build_schema_of,
 )
 from graphql.language import ast
 
@@ -48,24 +53,23 @@ def build_schema(without: Sequence[str]) -> GraphQLSchema:
     Raises:
         ValueError: A name is in no type.
     """
-    document = parse(read_resource("schemas/wandb.graphql"))
-    types: dict[str, Any] = {
-        d.name.value: d  # type: ignore[attr-defined]
-        for d in document.definitions
-        if hasattr(d, "fields")
+    schema = build_schema_of(read_resource("schemas/wandb.graphql"))
+    types = {
+        name: kind.fields
+        for name, kind in schema.type_map.items()
+        if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType)
     }
     for name in without:
         if name in NOT_FIELDS:
             continue
         owner, _, field = name.rpartition(".")
-        having = [t for t, d in types.items() if any(f.name.value == field for f in d.fields)]
+        having = [t for t, fields in types.items() if field in fields]
         chosen = [owner] if owner else ["Run"] if "Run" in having else having
         if not set(chosen) & set(having):
             raise ValueError(f"no type has a field {name}")
         for type_name in chosen:
-            definition = types[type_name]
-            definition.fields = tuple(f for f in definition.fields if f.name.value != field)
-    return build_ast_schema(document)
+            del types[type_name][field]
+    return schema
 
 
 class Query:

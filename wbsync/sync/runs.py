@@ -69,6 +69,8 @@ class RunSync:
             rows = HEAVY_PAGE_ROWS if self._bookmark is None else LIGHT_PAGE_ROWS
             await self._walk_heavy({}, page_rows=rows)
             self._is_whole = True
+            if "Run.updatedAt" not in context.client.capabilities.missing_fields:
+                await context.client.can_filter_updated_at(context.project)  # for the next sync
         else:
             await self._walk_light(await self._changed_filter())
             missed = self._bookmark.get("hidden", 0)
