@@ -28,7 +28,7 @@ def seed(data: Path, number: int, runs: int) -> None:
     subprocess.run(
         [
             sys.executable, "-m", "wbsync", "sandbox", "seed", "--data", str(data), "--project",
-            "main", "--runs", str(runs), "--steps", "300", "--keys", "8", "--seed", str(number),
+            "main", "--runs", str(runs), "--steps", "200", "--keys", "6", "--seed", str(number),
         ],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
@@ -50,7 +50,7 @@ def test_killed_syncs_end_like_one_that_was_not(
     rng = random.Random(20)
     kills = finished = 0
     data = tmp_path / "data"
-    seed(data, 0, 40)
+    seed(data, 0, 24)
     with Sandbox(data, options=WEATHER) as sandbox:
         wbsync_env(sandbox)
         began = time.monotonic()
@@ -72,7 +72,7 @@ def test_killed_syncs_end_like_one_that_was_not(
                 if finished % 2:
                     roots.append(tmp_path / f"w{len(roots)}")
                 else:
-                    seed(data, finished, 10)
+                    seed(data, finished, 4)
         undisturbed = tmp_path / "undisturbed"
         for root in [*roots, undisturbed]:
             assert start(sandbox, root).wait(timeout=120) == 0

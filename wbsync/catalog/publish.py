@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -23,6 +22,8 @@ from wbsync.errors import WarehouseError
 from wbsync.tables import TableSchema, load_table, table_names
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
     from wbsync.lake import Lake
@@ -47,12 +48,13 @@ class Published:
 
 
 def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Published:
-    """Publishes the lake's newest version.
+    """Publishes the lake's newest version; where it is published already, touches nothing.
 
     Args:
         root: Folder of the warehouse.
         lake: Its lake.
-        sync_log: Rows of the table sync_log, which is not in the lake.
+        sync_log: Rows of the table sync_log, which is not in the lake and alone is no reason to
+            publish.
 
     Raises:
         WarehouseError: The file cannot be built.
@@ -63,13 +65,17 @@ def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Publ
     try:
         builds.mkdir(exist_ok=True)
         numbers = [int(p.stem) for p in builds.glob("*.duckdb") if p.stem.isdigit()]
+        wanted = _stamps(lake)
+        newest = builds / f"{max(numbers, default=0)}.duckdb"
+        if _is_published(newest, target) and _stamps_in(newest) == wanted:
+            return Published(target, (), time.monotonic() - started)
         build = builds / f"{max(numbers, default=0) + 1}.duckdb"
         temporary = builds / "building.duckdb"
         for leftover in (temporary, temporary.with_suffix(".duckdb.wal")):
             leftover.unlink(missing_ok=True)
         if target.exists():
             shutil.copyfile(target, temporary)
-        changed = _build(temporary, lake, sync_log)
+        changed = _build(temporary, lake, sync_log, wanted)
         temporary.replace(build)
         link = builds / "link.duckdb"
         link.unlink(missing_ok=True)
@@ -86,7 +92,36 @@ def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Publ
     return Published(target, tuple(changed), time.monotonic() - started)
 
 
-def _build(path: Path, lake: Lake, sync_log: pa.Table | None) -> list[str]:
+def _stamps(lake: Lake) -> dict[str, str]:
+    """Returns, for each table of the lake, what its published form depends on."""
+    stamps = {}
+    for name in table_names():
+        if name != "sync_log":
+            place = lake.root if name in VIEW_TABLES else ""
+            stamps[name] = f"{lake.version(name)} {hash_of(load_table(name))} {place}"
+    return stamps
+
+
+def _stamps_in(build: Path) -> dict[str, str]:
+    """Returns the stamps that a build was made with, none where it cannot be read."""
+    try:
+        with duckdb.connect(str(build), read_only=True) as connection:
+            return dict(connection.execute(f"FROM {META}").fetchall())
+    except duckdb.Error:
+        return {}
+
+
+def _is_published(build: Path, target: Path) -> bool:
+    """Says whether a build is what stands under the published name."""
+    try:
+        ours, theirs = build.stat(), target.stat()
+    except OSError:
+        return False
+    is_same = (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
+    return is_same or (ours.st_size == theirs.st_size and ours.st_mtime <= theirs.st_mtime)
+
+
+def _build(path: Path, lake: Lake, sync_log: pa.Table | None, wanted: dict[str, str]) -> list[str]:
     connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "256MB"})
     try:
         attach = exp.Literal.string(str(path)).sql("duckdb")
@@ -99,17 +134,13 @@ def _build(path: Path, lake: Lake, sync_log: pa.Table | None) -> list[str]:
         )
         stamps = dict(connection.execute(f"FROM {META}").fetchall())
         changed = []
-        for name in table_names():
-            schema = load_table(name)
-            if name == "sync_log":
-                if sync_log is not None:
-                    _write_table(connection, schema, sync_log)
-                    changed.append(name)
-                continue
-            files = [str(f) for f in lake.files(name)]
-            stamp = f"{lake.version(name)} {hash_of(schema)} {lake_place(files)}"
+        if sync_log is not None:
+            _write_table(connection, load_table("sync_log"), sync_log)
+        for name, stamp in wanted.items():
             if stamps.get(name) == stamp:
                 continue
+            schema = load_table(name)
+            files = [str(f) for f in lake.files(name)]
             if name in VIEW_TABLES:
                 _write_view(connection, schema, files)
             else:
@@ -128,11 +159,6 @@ def hash_of(schema: TableSchema) -> str:
     import hashlib
 
     return hashlib.blake2b(repr(schema).encode(), digest_size=8).hexdigest()
-
-
-def lake_place(files: list[str]) -> str:
-    """Returns where a table's files lie: views name them by absolute path."""
-    return str(Path(files[0]).parent) if files else ""
 
 
 def _select(schema: TableSchema, files: list[str]) -> exp.Select:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from sqlglot import exp
 
 from wbsync.errors import CommitConflictError, SchemaMismatchError, WarehouseError
 from wbsync.tables import load_table
@@ -36,6 +37,7 @@ WRITER = WriterProperties(
     compression="ZSTD", compression_level=1, max_row_group_size=256 * 1024,
     statistics_truncate_length=64,
 )  # fmt: skip
+READER: dict[str, Any] = {"threads": 2, "memory_limit": "256MB"}
 _MARK = "__incoming"
 
 
@@ -44,11 +46,12 @@ class Lake:
 
     def __init__(self, root: Path) -> None:
         """Takes the warehouse's folder; tables come into being when they are written."""
-        self._root = root / "lake"
+        self.root = root.resolve() / "lake"
+        """Folder of the tables."""
         self._tables: dict[str, DeltaTable] = {}
 
     def _path(self, table: str) -> Path:
-        return self._root / table
+        return self.root / table
 
     def _open(self, table: str) -> DeltaTable | None:
         """Returns a table at its newest version, None where it does not exist."""
@@ -195,20 +198,21 @@ class Lake:
         files = self.files(table)
         if not files:
             return wanted.empty_table()
-        where = None
+        query = exp.select(*(exp.column(name, quoted=True) for name in names)).from_(
+            exp.func("read_parquet", exp.Placeholder(this="files"))
+        )
+        parameters: dict[str, Any] = {"files": [str(f) for f in files]}
         for column, operator, value in filters:
-            kind = schema.field(column).type
-            if operator == "in":
-                clause = pc.field(column).isin(pa.array(value, kind))
-            else:
-                clause = pc.field(column) == pa.scalar(value, kind)
-            where = clause if where is None else where & clause
-        import pyarrow.dataset as ds
-
+            held, given = exp.column(column, quoted=True), exp.Placeholder(this=column)
+            among = held.isin(query=exp.select(exp.Unnest(expressions=[given])))
+            query = query.where(among if operator == "in" else held.eq(given))
+            parameters[column] = value
         try:
-            dataset = ds.dataset([str(f) for f in files], format="parquet", schema=schema)
-            return dataset.to_table(columns=names, filter=where).cast(wanted)
-        except (pa.ArrowException, OSError) as error:
+            with duckdb.connect(config=READER) as connection:
+                connection.execute("SET TimeZone = 'UTC'")
+                rows = connection.sql(query.sql("duckdb"), params=parameters)
+                return rows.to_arrow_table().cast(wanted)
+        except duckdb.Error as error:
             raise WarehouseError(f"cannot read {self._path(table)}: {error}") from error
 
     def row_count(self, table: str) -> int:

@@ -244,7 +244,7 @@ def _make_artifact(store: Store, project_pk: int, user_pk: int | None, index: in
     runs = [
         r[0]
         for r in store.rows(
-            "SELECT pk FROM runs WHERE project_pk = ? ORDER BY pk LIMIT 2 OFFSET ?",
+            "SELECT pk FROM runs WHERE project_pk = ? ORDER BY pk DESC LIMIT 2 OFFSET ?",
             project_pk, index,
         )
     ]  # fmt: skip

@@ -75,7 +75,7 @@ async def sync(
     open_warehouse(root)
     with hold(root):
         state = State(root / "state.sqlite")
-        scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
+        scratch = _make_scratch(root)
         try:
             known = Capabilities.from_json(state.capabilities(credentials.base_url))
             async with Client.open(
@@ -86,6 +86,13 @@ async def sync(
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             state.close()
+
+
+def _make_scratch(root: Path) -> Path:
+    """Returns a new folder for downloads, and removes those of syncs that were killed."""
+    for leftover in root.glob("scratch-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
 
 
 class _Sync:
@@ -219,10 +226,8 @@ class _Sync:
         return (*self._failed, *(s for t in self._tallies.values() for s in t.skipped))
 
     def _publish(self) -> None:
-        """Publishes what was committed; a sync that committed nothing leaves the file alone."""
-        is_missing = not (self._root / "warehouse.duckdb").exists()
-        if is_missing or any(t.commits for t in self._tallies.values()):
-            publish(self._root, self._lake, sync_log=sync_log_table(self._state))
+        """Publishes what was committed, now or by a sync that was killed before it could."""
+        publish(self._root, self._lake, sync_log=sync_log_table(self._state))
 
     def _report(self, outcome: str) -> SyncReport:
         meter = self._client.meter
