@@ -72,7 +72,7 @@ def test_killed_syncs_end_like_one_that_was_not(
                 if finished % 2:
                     roots.append(tmp_path / f"w{len(roots)}")
                 else:
-                    seed(data, finished, 4)
+                    seed(data, finished, 6)
         undisturbed = tmp_path / "undisturbed"
         for root in [*roots, undisturbed]:
             assert start(sandbox, root).wait(timeout=120) == 0
