@@ -15,27 +15,37 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[df,sandbox]' --group test --group lint
 	touch $@
 
-setup: $(VENV)/.ready ## Make .venv with everything
+# DuckDB as BI tools carry it, each in an environment of its own: tests open the published file.
+READERS := 1.1.3 1.4.0 2.0.0
+$(VENV)/.readers: $(VENV)/.ready
+	for version in $(READERS); do \
+	  $(PYTHON) -m venv $(VENV)/readers/$$version && \
+	  $(VENV)/readers/$$version/bin/python -m pip install -q --disable-pip-version-check \
+	    duckdb==$$version || exit 1; \
+	done
+	touch $@
 
-demo: setup ## Train models with the real SDK on the embedded sandbox, sync them, ask
+setup: $(VENV)/.ready $(VENV)/.readers ## Make .venv with everything
+
+demo: $(VENV)/.ready ## Train models with the real SDK on the embedded sandbox, sync them, ask
 	$(BIN)/python demo/run.py $(ARGS)
 
 test: lint types arch unit ## All that must pass: lint, types, layers, tests
 
-lint: setup ## Style
+lint: $(VENV)/.ready ## Style
 	$(BIN)/ruff check wbsync tests demo
 	$(BIN)/python -m compileall -q wbsync
 
-types: setup ## Types
+types: $(VENV)/.ready ## Types
 	$(BIN)/mypy wbsync
 
-arch: setup ## Which way imports may run
+arch: $(VENV)/.ready ## Which way imports may run
 	$(BIN)/lint-imports
 
 unit: setup ## Tests; ARGS="-k name" for some
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
-sandbox: setup ## Serve a W&B-compatible server on a free port
+sandbox: $(VENV)/.ready ## Serve a W&B-compatible server on a free port
 	$(BIN)/wbsync sandbox serve --data .sandbox $(ARGS)
 
 clean: ## Remove what the other targets made

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from wbsync.settings import Credentials
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+"""Seconds without a byte: W&B itself ends a query after about as long."""
+STORAGE_TIMEOUT = httpx.Timeout(20.0, connect=10.0)
+"""Object stores answer at once or not at all."""
 USER_AGENT = f"wbsync/{__version__}"
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -82,7 +85,9 @@ class Transport:
             headers={**headers, "Authorization": f"Basic {token}"},
             follow_redirects=False,
         )
-        self._storage = httpx.AsyncClient(timeout=TIMEOUT, headers=headers, follow_redirects=True)
+        self._storage = httpx.AsyncClient(
+            timeout=STORAGE_TIMEOUT, headers=headers, follow_redirects=True
+        )
 
     async def close(self) -> None:
         """Closes both clients."""
