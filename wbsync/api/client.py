@@ -35,6 +35,7 @@ from wbsync.errors import (
     Retryable,
     ServerError,
     SignedUrlExpiredError,
+    TransportError,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from wbsync.settings import Credentials
 
 MAX_ATTEMPTS = 8
+MAX_FIRST_ATTEMPTS = 3
+"""Tries where nothing was ever heard of the host: it is more likely misspelt than ill."""
 FIRST_WAIT_S = 0.5
 MAX_WAIT_S = 60.0
 TRANSIENT = re.compile(
@@ -200,6 +203,8 @@ class Client:
                 most = self._max_attempts
                 if max_attempts is not None and not isinstance(error, RateLimitedError):
                     most = max_attempts
+                if isinstance(error, TransportError) and not self.meter.bytes_in:
+                    most = min(most, MAX_FIRST_ATTEMPTS)
                 if not may_pass(error, attempt) or attempt >= most:
                     raise
                 self.meter.retries += 1

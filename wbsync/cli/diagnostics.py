@@ -35,6 +35,9 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
 
 
+INTERRUPTED = "wbsync: interrupted; what was done is kept: run the same command again to go on"
+
+
 def exit_code_of(error: BaseException) -> ExitCode:
     """Returns the exit code that an error leads to."""
     if isinstance(error, AuthenticationError):
@@ -108,14 +111,12 @@ def run_guarded(command: click.Command, args: list[str] | None) -> None:
         code = command.main(args, prog_name="wbsync", standalone_mode=False) or 0
     except click.exceptions.Exit as leave:
         code = leave.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(INTERRUPTED, err=True)
         code = ExitCode.INTERRUPTED
     except click.ClickException as error:
         error.show()
         code = ExitCode.USAGE
-    except KeyboardInterrupt:
-        click.echo("wbsync: interrupted", err=True)
-        code = ExitCode.INTERRUPTED
     except WbsyncError as error:
         if verbosity > 1:
             _show_traceback(error)

@@ -72,6 +72,9 @@ async def sync(
     """
     if not sources:
         raise ConfigError("nothing to sync: name ENTITY/PROJECT or ENTITY")
+    for source in sources:
+        if "/" in source or not source.strip():
+            ProjectPath.parse(source)
     open_warehouse(root)
     with hold(root):
         state = State(root / "state.sqlite")
