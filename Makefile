@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types arch unit sandbox clean
+.PHONY: help setup demo test lint types arch unit bench docs sandbox clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,7 @@ demo: $(VENV)/.ready ## Train models with the real SDK on the embedded sandbox, 
 test: lint types arch unit ## All that must pass: lint, types, layers, tests
 
 lint: $(VENV)/.ready ## Style
-	$(BIN)/ruff check wbsync tests demo
+	$(BIN)/ruff check wbsync tests demo benchmarks docs
 	$(BIN)/python -m compileall -q wbsync
 
 types: $(VENV)/.ready ## Types
@@ -44,6 +44,12 @@ arch: $(VENV)/.ready ## Which way imports may run
 
 unit: setup ## Tests; ARGS="-k name" for some
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+bench: $(VENV)/.ready ## Measure the budgets on the sandbox; ARGS="history" for some
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+docs: $(VENV)/.ready ## Write docs/tables.md
+	$(BIN)/python docs/generate.py
 
 sandbox: $(VENV)/.ready ## Serve a W&B-compatible server on a free port
 	$(BIN)/wbsync sandbox serve --data .sandbox $(ARGS)

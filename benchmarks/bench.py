@@ -1,0 +1,230 @@
+"""Measures what the documentation promises, on the embedded sandbox: figure beside budget.
+
+`make bench` runs all of it; `make bench ARGS="requests help"` some. It gates nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wbsync.sandbox.process import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Run:
+    """One call of the command: seconds, CPU seconds, peak memory, report."""
+
+    def __init__(self, sandbox: Sandbox | None, *args: str) -> None:
+        out = tempfile.TemporaryFile()
+        env = sandbox.env() if sandbox else dict(os.environ)
+        begun = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-m", "wbsync", *args], stdout=out, env=env)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.seconds = time.perf_counter() - begun
+        self.cpu_s = usage.ru_utime + usage.ru_stime
+        self.peak_mb = usage.ru_maxrss / 1024
+        out.seek(0)
+        lines = out.read().decode().splitlines()
+        out.close()
+        if process.returncode:
+            raise SystemExit(f"wbsync {' '.join(args)} ended with {process.returncode}")
+        is_report = lines and lines[-1].startswith("{")
+        self.report: dict[str, Any] = json.loads(lines[-1]) if is_report else {}
+
+
+def seed(data: Path, **amounts: int) -> dict[str, Any]:
+    """Fills the project main, and returns what was made, with seconds."""
+    options = [str(x) for name, value in amounts.items() for x in (f"--{name}", value)]
+    return Run(
+        None, "sandbox", "seed", "--data", str(data), "--project", "main", "--json", *options
+    ).report
+
+
+def sync(sandbox: Sandbox, root: Path) -> Run:
+    """Syncs the project main."""
+    return Run(sandbox, "-q", "-w", str(root), "sync", "sandbox/main", "--json")
+
+
+Line = tuple[str, float, str, float, bool]
+"""What, figure, unit, budget, whether less is better."""
+
+
+def bench_requests(folder: Path) -> Iterator[Line]:
+    """Requests and CPU of a first sync of 10,000 runs, and of one that finds nothing new."""
+    runs = 10_000
+    seed(folder / "data", runs=runs, steps=5, keys=5, sweeps=1)
+    for server, options in (("", []), (" without updatedAt", ["--without", "updatedAt"])):
+        root = folder / f"w{len(options)}"
+        with Sandbox(folder / "data", options=options) as sandbox:
+            first = sync(sandbox, root)
+            second = sync(sandbox, root)
+        unchanged = 3 if not options else 3 + runs / 1000
+        yield (
+            f"requests, first sync of {runs:,} runs{server}",
+            first.report["requests"],
+            "",
+            0.05 * runs + 50,
+            True,
+        )
+        yield f"requests, unchanged{server}", second.report["requests"], "", unchanged, True
+        if not options:
+            yield "CPU of an unchanged sync", second.cpu_s, "s", 1.0, True
+            yield "peak memory, 10,000 runs", first.peak_mb, "MB", 400, True
+
+
+def bench_metadata(folder: Path) -> Iterator[Line]:
+    """Runs a second, of 150 config and summary keys."""
+    runs = 6_000
+    seed(folder / "data", runs=runs, steps=1, keys=146, sweeps=0, artifacts=0)
+    with Sandbox(folder / "data", options=["--without", "parquetHistory"]) as sandbox:
+        warm = sync(sandbox, folder / "w")
+    yield "whole sync, 150 keys and 1 step each", runs / warm.seconds, "runs/s", 0, False
+    yield "metadata pages to lake", asyncio.run(metadata_rate(folder, runs)), "runs/s", 3000, False
+
+
+async def metadata_rate(folder: Path, runs: int) -> float:
+    """Fetches the heavy pages of a project, makes rows and commits them; runs per second."""
+    from wbsync.api import Client
+    from wbsync.lake import Lake, open_warehouse
+    from wbsync.model import ProjectPath
+    from wbsync.settings import resolve_credentials
+    from wbsync.state import State
+    from wbsync.sync.context import Context
+    from wbsync.sync.runs import RunSync
+
+    root = folder / "metadata"
+    open_warehouse(root)
+    with Sandbox(folder / "data") as sandbox:
+        credentials = resolve_credentials(sandbox.api_key, sandbox.base_url)
+        async with Client.open(credentials) as client:
+            context = Context(
+                client=client, lake=Lake(root), state=State(root / "state.sqlite"), scratch=root,
+                project=ProjectPath("sandbox", "main"), progress=lambda _: None, concurrency=4,
+            )  # fmt: skip
+            begun = time.perf_counter()
+            await RunSync(context, None).run(runs)
+            return runs / (time.perf_counter() - begun)
+
+
+def bench_history(folder: Path) -> Iterator[Line]:
+    """Values a second from downloaded exports to the committed lake, and a sync's memory."""
+    made = seed(folder / "data", runs=20, steps=20_000, keys=40, sweeps=0, artifacts=0)
+    yield "seed", made["cells"] / made["seconds"] / 1e6, "M values/s", 1.0, False
+    with Sandbox(folder / "data") as sandbox:
+        whole = sync(sandbox, folder / "w")
+        cells = whole.report["history_rows"]
+        yield "whole sync of 20 runs × 20,000 × 40", cells / whole.seconds / 1e6, "M/s", 0, False
+        yield "peak memory of it", whole.peak_mb, "MB", 400, True
+        rate = asyncio.run(export_rate(sandbox, folder))
+        yield "downloaded Parquet to committed lake", rate, "M/s", 5.0, False
+    data = folder / "long"
+    seed(data, runs=1, steps=1_000_000, keys=10, sweeps=0, artifacts=0)
+    with Sandbox(data) as sandbox:
+        long = sync(sandbox, folder / "w-long")
+        yield "peak memory, one run of 1,000,000 steps", long.peak_mb, "MB", 400, True
+
+
+async def export_rate(sandbox: Sandbox, folder: Path) -> float:
+    """Reads exports that lie on disk, cuts segments and commits them; M values per second."""
+    from wbsync.api import Client, run_batch_document
+    from wbsync.extract.history import read_exports
+    from wbsync.lake import Lake, open_warehouse
+    from wbsync.model import ProjectPath, RunPath
+    from wbsync.settings import resolve_credentials
+    from wbsync.state import State
+    from wbsync.sync.context import Context
+    from wbsync.sync.cursors import Cursor
+    from wbsync.sync.segments import SegmentWriter
+
+    root = folder / "exports"
+    open_warehouse(root)
+    import wbsync
+
+    names = [
+        r[0]
+        for r in wbsync.open(folder / "w")
+        .sql("SELECT run_id FROM runs WHERE history_line_count > 0")
+        .fetchall()
+    ]
+    credentials = resolve_credentials(sandbox.api_key, sandbox.base_url)
+    async with Client.open(credentials) as client:
+        variables = {f"n{i}": name for i, name in enumerate(names)}
+        data = await client.execute(
+            run_batch_document("exports", len(names)),
+            {"entity": "sandbox", "project": "main", **variables},
+        )
+        files: dict[str, list[Path]] = {}
+        for index, name in enumerate(names):
+            urls = data["project"][f"r{index}"]["parquetHistory"]["parquetUrls"]
+            for number, url in enumerate(urls):
+                path = root / f"{name}-{number}.parquet"
+                await client.download(url, path)
+                files.setdefault(name, []).append(path)
+        context = Context(
+            client=client, lake=Lake(root), state=State(root / "state.sqlite"), scratch=root,
+            project=ProjectPath("sandbox", "main"), progress=lambda _: None, concurrency=4,
+        )  # fmt: skip
+        cursor = Cursor(storage_id=None, last_step=None, rows=0, claimed_rows=0,
+                        claimed_last_step=None)  # fmt: skip
+        writer = SegmentWriter(context)
+        gate = asyncio.Semaphore(4)
+
+        async def take(name: str, paths: list[Path]) -> None:
+            async with gate:
+                batches = read_exports(paths, RunPath("sandbox", "main", name), after_step=None)
+                while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+                    await writer.add(batch, cursor, reset=False)
+
+        begun = time.perf_counter()
+        await asyncio.gather(*(take(*item) for item in files.items()))
+        await writer.flush()
+        return context.tally.history_values / (time.perf_counter() - begun) / 1e6
+
+
+def bench_help(folder: Path) -> Iterator[Line]:
+    """How long the command takes to start."""
+    del folder
+    best = min(Run(None, "--help").seconds for _ in range(10))
+    yield "wbsync --help, best of 10", best * 1000, "ms", 150, True
+
+
+BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
+    "help": bench_help,
+    "requests": bench_requests,
+    "metadata": bench_metadata,
+    "history": bench_history,
+}
+
+
+def main(names: list[str]) -> None:
+    """Runs the benchmarks of these names, all where none is named."""
+    unknown = set(names) - set(BENCHMARKS)
+    if unknown:
+        raise SystemExit(f"no benchmark {min(unknown)}; there are {', '.join(BENCHMARKS)}")
+    print(f"{'':56}{'measured':>12}{'budget':>12}")
+    for name in names or BENCHMARKS:
+        folder = Path(tempfile.mkdtemp(prefix=f"wbsync-bench-{name}-"))
+        try:
+            for what, figure, unit, budget, is_ceiling in BENCHMARKS[name](folder):
+                meets = not budget or (figure <= budget if is_ceiling else figure >= budget)
+                bound = f"{'≤' if is_ceiling else '≥'} {budget:,.6g}" if budget else ""
+                mark = "" if meets else "  misses"
+                print(f"{what:56}{figure:12,.4g}{bound:>12} {unit}{mark}", flush=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

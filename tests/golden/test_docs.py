@@ -1,0 +1,46 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_tables_page_is_up_to_date() -> None:
+    """docs/tables.md is what `make docs` writes."""
+    held = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", "import generate; print(generate.render(), end='')"],
+        check=True, cwd=ROOT / "docs", capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert held == done.stdout, "run `make docs`"
+
+
+def commands() -> list[str]:
+    """Returns each wbsync command line of the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^\$ .*?wbsync ([a-z]+(?: serve| seed)?)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_readme_names_commands_that_exist(command: str) -> None:
+    """Each command of the README has a help page."""
+    done = subprocess.run(
+        [sys.executable, "-m", "wbsync", *command.split(), "--help"],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    """Decision records are 0001 to N, and each page bears its number."""
+    pages = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    for number, page in enumerate(pages, 1):
+        assert page.name.startswith(f"{number:04d}-")
+        assert page.read_text(encoding="utf-8").startswith(f"# {number}. ")
