@@ -1,28 +1,32 @@
 """The lake: one Delta table a kind of thing, below `lake/` in the warehouse folder.
 
-The only module that imports deltalake. Every write is one Delta commit, so a kill leaves either
-all of it or none. Rows are replaced by a merge against the rows to replace, so no value of a row
-is ever part of a predicate's text.
+Every write is one Delta commit, so a kill leaves either all of it or none. Rows are replaced by
+writing the files that hold them anew, found by a join: no value of a row is ever part of a query's
+text.
 """
 
 from __future__ import annotations
 
+import time
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 from sqlglot import exp
 
 from wbsync.errors import CommitConflictError, SchemaMismatchError, WarehouseError
+from wbsync.lake.files import ROW_GROUP_ROWS, write_files
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
 Filter = tuple[str, str, Any]
 """Column, `=` or `in`, value or values."""
@@ -33,12 +37,7 @@ CONFIGURATION = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }
-WRITER = WriterProperties(
-    compression="ZSTD", compression_level=1, max_row_group_size=256 * 1024,
-    statistics_truncate_length=64,
-)  # fmt: skip
 READER: dict[str, Any] = {"threads": 2, "memory_limit": "256MB"}
-_MARK = "__incoming"
 
 
 class Lake:
@@ -104,23 +103,14 @@ class Lake:
         if rows.schema.names != schema.names:
             raise SchemaMismatchError(f"rows of {table} have the columns {rows.schema.names}")
         with _Guard(self._path(table)):
-            write_deltalake(
-                self._path(table),
-                _plain(rows, schema),
-                mode="append",
-                configuration=CONFIGURATION,
-                writer_properties=WRITER,
-                target_file_size=None if table in SEGMENT_TABLES else TARGET_FILE_BYTES,
-                commit_properties=CommitProperties(custom_metadata=metadata),
-            )
-        version = self.version(table)
-        assert version is not None
-        return version
+            return self._commit(table, list(self._write(table, [rows])), metadata)
 
     def replace(
         self, table: str, scope: pa.Table, rows: pa.Table, metadata: dict[str, str]
     ) -> int | None:
         """Puts rows in the place of those that equal a row of `scope`, in one commit.
+
+        Files that hold none of them stay as they are; the others are written anew.
 
         Args:
             table: Table to write.
@@ -135,55 +125,72 @@ class Lake:
             CommitConflictError: Another process committed first.
             WarehouseError: The disk refused.
         """
+        touched = self._files_with(table, scope)
+        if not touched:
+            return self.append(table, rows, metadata) if rows.num_rows or metadata else None
+        with _Guard(self._path(table)), duckdb.connect(config=READER) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("scope", scope)
+            keep = _all_of([str(f) for f in touched]).join(
+                "scope", using=list(scope.column_names), join_type="anti"
+            )
+            stay = connection.sql(keep.sql("duckdb")).to_arrow_reader(ROW_GROUP_ROWS)
+            schema = load_table(table).arrow()
+            remaining = (pa.Table.from_batches([batch]).cast(schema) for batch in stay)
+            actions: list[AddAction | RemoveAction]
+            if table in SEGMENT_TABLES:
+                # What stays is key-major, and so is what comes: each in files of its own.
+                actions = [*self._write(table, remaining), *self._write(table, [rows])]
+            else:
+                actions = [*self._write(table, chain(remaining, [rows]))]
+            now = int(time.time() * 1000)
+            actions += [
+                RemoveAction(quote(f.name), data_change=True, deletion_timestamp=now)
+                for f in touched
+            ]
+            return self._commit(table, actions, metadata)
+
+    def _files_with(self, table: str, scope: pa.Table) -> list[Path]:
+        """Returns the files that hold a row which equals one of `scope`."""
+        files = self.files(table)
+        if not files or not scope.num_rows:
+            return []
+        query = _all_of([str(f) for f in files], filename=True).select("filename", append=False)
+        query = query.join("scope", using=list(scope.column_names), join_type="semi").distinct()
+        try:
+            with duckdb.connect(config=READER) as connection:
+                connection.register("scope", scope)
+                found = connection.sql(query.sql("duckdb")).fetchall()
+        except duckdb.Error as error:
+            raise WarehouseError(f"cannot read {self._path(table)}: {error}") from error
+        names = {Path(name).name for (name,) in found}
+        return [f for f in files if f.name in names]
+
+    def _write(self, table: str, tables: Iterable[pa.Table]) -> Iterator[AddAction]:
+        target = None if table in SEGMENT_TABLES else TARGET_FILE_BYTES
+        return write_files(self._path(table), load_table(table).arrow(), tables, target)
+
+    def _commit(
+        self, table: str, actions: Sequence[AddAction | RemoveAction], metadata: dict[str, str]
+    ) -> int:
+        schema = Schema.from_arrow(load_table(table).arrow())
+        properties = CommitProperties(custom_metadata=metadata)
         found = self._open(table)
         if found is None:
-            return self.append(table, rows, metadata) if rows.num_rows or metadata else None
-        names = scope.column_names
-        keys = scope.group_by(names).aggregate([])
-        held = self.read(table, columns=names, filters=_bounds(keys))
-        is_held = held.num_rows and held.join(keys, names, join_type="left semi").num_rows
-        if not is_held:
-            return self.append(table, rows, metadata) if rows.num_rows or metadata else None
-        schema = load_table(table).arrow()
-        fields = [pa.field(_MARK, pa.bool_()), *(f.with_nullable(True) for f in schema)]
-        wide = pa.schema(fields)
-        gone = pa.Table.from_arrays(
-            [
-                pa.repeat(pa.scalar(False), keys.num_rows),
-                *(
-                    keys.column(f.name).cast(f.type)
-                    if f.name in names
-                    else pa.nulls(keys.num_rows, f.type)
-                    for f in schema
-                ),
-            ],
-            schema=wide,
-        )
-        plain = _plain(rows, schema)
-        come = pa.Table.from_arrays(
-            [pa.repeat(pa.scalar(True), rows.num_rows), *plain.columns],
-            schema=wide,
-        )
-        source = pa.concat_tables([gone, come])
-        match = " AND ".join(f"target.{name} = source.{name}" for name in names)
-        with _Guard(self._path(table)):
-            (
-                found.merge(
-                    source,
-                    predicate=f"source.{_MARK} = false AND {match}",
-                    source_alias="source",
-                    target_alias="target",
-                    writer_properties=WRITER,
-                    commit_properties=CommitProperties(custom_metadata=metadata),
-                )
-                .when_matched_delete()
-                .when_not_matched_insert(
-                    {f.name: f"source.{f.name}" for f in schema},
-                    predicate=f"source.{_MARK} = true",
-                )
-                .execute()
+            create_table_with_add_actions(
+                str(self._path(table)),
+                schema,
+                [a for a in actions if isinstance(a, AddAction)],
+                configuration=CONFIGURATION,
+                commit_properties=properties,
             )
-        return self.version(table)
+        else:
+            found.create_write_transaction(
+                list(actions), "append", schema, commit_properties=properties
+            )
+        version = self.version(table)
+        assert version is not None
+        return version
 
     def read(
         self,
@@ -198,10 +205,10 @@ class Lake:
         files = self.files(table)
         if not files:
             return wanted.empty_table()
-        query = exp.select(*(exp.column(name, quoted=True) for name in names)).from_(
-            exp.func("read_parquet", exp.Placeholder(this="files"))
+        query = _all_of([str(f) for f in files]).select(
+            *(exp.column(name, quoted=True) for name in names), append=False
         )
-        parameters: dict[str, Any] = {"files": [str(f) for f in files]}
+        parameters: dict[str, Any] = {}
         for column, operator, value in filters:
             held, given = exp.column(column, quoted=True), exp.Placeholder(this=column)
             among = held.isin(query=exp.select(exp.Unnest(expressions=[given])))
@@ -210,7 +217,7 @@ class Lake:
         try:
             with duckdb.connect(config=READER) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
-                rows = connection.sql(query.sql("duckdb"), params=parameters)
+                rows = connection.sql(query.sql("duckdb"), params=parameters or None)
                 return rows.to_arrow_table().cast(wanted)
         except duckdb.Error as error:
             raise WarehouseError(f"cannot read {self._path(table)}: {error}") from error
@@ -234,7 +241,9 @@ class _Guard:
             raise CommitConflictError(
                 f"{self._path}: another process wrote at the same time; sync again"
             ) from error
-        if isinstance(error, (DeltaError, OSError)):
+        if isinstance(error, (pa.ArrowInvalid, pa.ArrowTypeError)):
+            raise SchemaMismatchError(f"rows do not fit {self._path}: {error}") from error
+        if isinstance(error, (DeltaError, OSError, duckdb.Error)):
             text = str(error)
             hint = (
                 "the disk is full: free some room and sync again"
@@ -244,15 +253,9 @@ class _Guard:
             raise WarehouseError(f"cannot write {self._path}: {hint}") from error
 
 
-def _plain(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Returns rows with dictionary columns decoded, in the schema."""
-    return rows.cast(schema)
-
-
-def _bounds(keys: pa.Table) -> list[Filter]:
-    """Returns a filter that every row equal to a key passes: the values of each column."""
-    return [
-        (name, "in", values.to_pylist())
-        for name in keys.column_names
-        if len(values := keys.column(name).unique()) <= 100_000
-    ]
+def _all_of(files: list[str], *, filename: bool = False) -> exp.Select:
+    """Returns the query for all rows of Parquet files."""
+    paths = exp.Array(expressions=[exp.Literal.string(f) for f in files])
+    options = [exp.EQ(this=exp.to_identifier("filename"), expression=exp.true())]
+    read = exp.func("read_parquet", paths, *(options if filename else []))
+    return exp.select("*").from_(read)
