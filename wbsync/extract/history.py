@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from wbsync.model import RunPath
 
-MAX_CELLS = 2_000_000
+MAX_CELLS = 250_000
 """Values of one batch, about: bounds the memory that a run of any length takes."""
 
 UNION_PREFIX = "_type_"

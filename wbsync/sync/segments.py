@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wbsync.model import RunPath
     from wbsync.sync.context import Context
 
-SEGMENT_CELLS = 2_000_000
+SEGMENT_CELLS = 1_000_000
 """Values gathered before a segment is committed: about 100 MB of Arrow at most."""
 
 
