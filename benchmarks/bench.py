@@ -111,7 +111,8 @@ async def metadata_rate(folder: Path, runs: int) -> float:
         async with Client.open(credentials) as client:
             context = Context(
                 client=client, lake=Lake(root), state=State(root / "state.sqlite"), scratch=root,
-                project=ProjectPath("sandbox", "main"), progress=lambda _: None, concurrency=4,
+                entity="sandbox", project=ProjectPath("sandbox", "main"), progress=lambda _: None,
+                concurrency=4,
             )  # fmt: skip
             begun = time.perf_counter()
             await RunSync(context, None).run(runs)
@@ -174,7 +175,8 @@ async def export_rate(sandbox: Sandbox, folder: Path) -> float:
                 files.setdefault(name, []).append(path)
         context = Context(
             client=client, lake=Lake(root), state=State(root / "state.sqlite"), scratch=root,
-            project=ProjectPath("sandbox", "main"), progress=lambda _: None, concurrency=4,
+            entity="sandbox", project=ProjectPath("sandbox", "main"), progress=lambda _: None,
+            concurrency=4,
         )  # fmt: skip
         cursor = Cursor(storage_id=None, last_step=None, rows=0, claimed_rows=0,
                         claimed_last_step=None)  # fmt: skip

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wbsync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,3 +46,27 @@ class RunPath:
 
     def __str__(self) -> str:
         return f"{self.entity}/{self.project}/{self.run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """What a sync is to read, where it is not everything."""
+
+    only: frozenset[str] = frozenset()
+    """Tables to sync; empty for all that are synced without being asked for."""
+    skip: frozenset[str] = frozenset()
+    """Tables to leave as they are."""
+    logs: bool = False
+    """Whether console output is read, too."""
+
+    def wants(self, tables: Iterable[str], *, on_request: bool = False) -> bool:
+        """Says whether a stream that fills these tables is to run.
+
+        Args:
+            tables: Tables that it fills; it runs for any of them.
+            on_request: Whether it runs only where it is asked for.
+        """
+        names = set(tables) - self.skip
+        if self.only:
+            return bool(names & self.only)
+        return bool(names) and not on_request

@@ -1,4 +1,4 @@
-"""What every part of a project's sync shares."""
+"""What every part of a sync shares: whom to ask, where to write, what was counted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from wbsync.model import SyncOptions
 from wbsync.progress import CommitDone, RunSkipped, Skipped
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Tally:
-    """What the sync of one project did, counted as it goes."""
+    """What the sync of one project or entity did, counted as it goes."""
 
     runs_seen: int = 0
     runs_changed: int = 0
@@ -36,18 +37,19 @@ class Tally:
     commits: int = 0
 
 
-@dataclass(slots=True)
-class Context:
-    """One project's sync: whom to ask, where to write, what was counted."""
+@dataclass(slots=True, kw_only=True)
+class EntityContext:
+    """The sync of what belongs to an entity as a whole."""
 
     client: Client
     lake: Lake
     state: State
     scratch: Path
     """Folder for downloads; emptied when the sync ends."""
-    project: ProjectPath
+    entity: str
     progress: ProgressHook
     concurrency: int
+    options: SyncOptions = field(default_factory=SyncOptions)
     synced_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     tally: Tally = field(default_factory=Tally)
     _writer: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -96,6 +98,13 @@ class Context:
             (run.entity, run.project, run.run_id), str(error), datetime.now(UTC).isoformat()
         )
         self.skip(str(run), str(error))
+
+
+@dataclass(slots=True, kw_only=True)
+class Context(EntityContext):
+    """The sync of one project."""
+
+    project: ProjectPath
 
 
 async def settled(work: Callable[[], T]) -> T:

@@ -27,11 +27,12 @@ from wbsync.errors import (
     WbsyncError,
 )
 from wbsync.lake import Lake, open_warehouse
-from wbsync.model import ProjectPath
+from wbsync.model import ProjectPath, SyncOptions
 from wbsync.progress import Skipped, SyncFinished, SyncReport, SyncStarted
 from wbsync.state import State
-from wbsync.sync.context import Context, Tally, settled
+from wbsync.sync.context import Context, EntityContext, Tally, settled
 from wbsync.sync.project import sync_project
+from wbsync.sync.streams import ENTITY_STREAMS
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ async def sync(
     *,
     progress: ProgressHook,
     concurrency: int = 4,
+    options: SyncOptions | None = None,
 ) -> SyncReport:
     """Brings a warehouse in step with W&B.
 
@@ -62,9 +64,11 @@ async def sync(
         credentials: Whom to ask, and the key.
         progress: Called with each event, from the event loop's thread.
         concurrency: Requests and downloads in flight.
+        options: What to read; None for everything.
 
     Raises:
         AuthenticationError: The server does not take the key.
+        ConfigError: A source or an option cannot be used.
         NotFoundError: A source does not exist, or the key may not see it.
         LockedError: Another sync holds the warehouse.
         TransportError: The server cannot be reached.
@@ -84,7 +88,9 @@ async def sync(
             async with Client.open(
                 credentials, capabilities=known, concurrency=concurrency
             ) as client:
-                run = _Sync(root, state, client, scratch, progress, concurrency)
+                run = _Sync(
+                    root, state, client, scratch, progress, concurrency, options or SyncOptions()
+                )
                 return await run.run(sources)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -109,7 +115,9 @@ class _Sync:
         scratch: Path,
         progress: ProgressHook,
         concurrency: int,
+        options: SyncOptions,
     ) -> None:
+        self._options = options
         self._root = root
         self._state = state
         self._client = client
@@ -119,7 +127,8 @@ class _Sync:
         self._lake = Lake(root)
         self._sync_id = uuid.uuid4().hex[:12]
         self._started = time.monotonic()
-        self._tallies: dict[ProjectPath, Tally] = {}
+        self._tallies: dict[ProjectPath | str, Tally] = {}
+        """By project; by name for what belongs to an entity as a whole."""
         self._failed: list[Skipped] = []
 
     async def run(self, sources: Sequence[str]) -> SyncReport:
@@ -129,6 +138,8 @@ class _Sync:
             self._progress(SyncStarted(projects=tuple(str(p) for p in projects)))
             for project in projects:
                 await self._sync_one(project, alone=len(projects) == 1)
+            for entity in dict.fromkeys(p.entity for p in projects):
+                await self._sync_entity(entity)
             outcome = "partial" if self._skipped() else "complete"
         except asyncio.CancelledError:
             outcome = "interrupted"
@@ -176,9 +187,11 @@ class _Sync:
             lake=self._lake,
             state=self._state,
             scratch=self._scratch,
+            entity=project.entity,
             project=project,
             progress=self._progress,
             concurrency=self._concurrency,
+            options=self._options,
         )
         self._tallies[project] = context.tally
         outcome, problem = "failed", None
@@ -225,6 +238,23 @@ class _Sync:
                 }
             )
 
+    async def _sync_entity(self, entity: str) -> None:
+        """Syncs what belongs to an entity as a whole."""
+        context = EntityContext(
+            client=self._client,
+            lake=self._lake,
+            state=self._state,
+            scratch=self._scratch,
+            entity=entity,
+            progress=self._progress,
+            concurrency=self._concurrency,
+            options=self._options,
+        )
+        self._tallies[entity] = context.tally
+        for stream in ENTITY_STREAMS:
+            if self._options.wants(stream.tables, on_request=stream.on_request):
+                await stream.run(context)
+
     def _skipped(self) -> tuple[Skipped, ...]:
         return (*self._failed, *(s for t in self._tallies.values() for s in t.skipped))
 
@@ -240,7 +270,7 @@ class _Sync:
             for table, count in tally.rows.items():
                 rows[table] = rows.get(table, 0) + count
         return SyncReport(
-            projects=tuple(str(p) for p in self._tallies),
+            projects=tuple(str(p) for p in self._tallies if isinstance(p, ProjectPath)),
             outcome=outcome,
             requests=meter.requests,
             bytes_in=meter.bytes_in,

@@ -1,4 +1,4 @@
-"""Syncs one project: opening request, runs, history, system metrics, sweeps, artifacts.
+"""Syncs one project: an opening request, then stream after stream.
 
 The projects row comes last and carries the bookmark: it says that everything before it was
 committed. A sync that was killed leaves the old bookmark, or none, and the next one looks again
@@ -7,32 +7,21 @@ at all that the old one does not vouch for; what is held already is recognised a
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wbsync.api import load_document
 from wbsync.errors import NotFoundError
 from wbsync.extract.projects import build_project_rows
-from wbsync.extract.rows import nodes_of
-from wbsync.progress import RunsPlanned
-from wbsync.sync.events import EventSync
-from wbsync.sync.history import HistorySync
-from wbsync.sync.inventory import (
-    project_variables,
-    read_held,
-    sync_artifacts,
-    sync_sweeps,
-    write_changes,
-)
-from wbsync.sync.runs import RunSync, read_index
+from wbsync.sync.inventory import project_variables, read_held, write_changes
+from wbsync.sync.streams import PROJECT_STREAMS, Opening
 
 if TYPE_CHECKING:
     from wbsync.sync.context import Context
 
 
 async def sync_project(context: Context) -> None:
-    """Brings everything of a project up to date.
+    """Brings everything of a project up to date that the options ask for.
 
     Raises:
         NotFoundError: The project does not exist or may not be seen; nothing held is touched.
@@ -47,36 +36,20 @@ async def sync_project(context: Context) -> None:
         )
     held = (await read_held(context, "projects")).to_pylist()
     bookmark = json.loads(held[0]["bookmark"]) if held and held[0]["bookmark"] else None
-    next_bookmark = await RunSync(context, bookmark).run(project.get("runCount"))
-    runs = await asyncio.to_thread(read_index, context)
-    history = HistorySync(context, runs)
-    jobs = await asyncio.to_thread(history.plan)
-    context.progress(
-        RunsPlanned(project=str(context.project), runs_total=len(runs), runs_to_fetch=len(jobs))
-    )
-    await history.run(jobs)
-    events = EventSync(context, runs)
-    await events.run(await asyncio.to_thread(events.plan))
-    await sync_sweeps(
-        context,
-        nodes_of(project.get("sweeps")),
-        runs_changed=bool(context.tally.runs_changed),
-    )
-    if "artifactTypes" in project:
-        await sync_artifacts(context, nodes_of(project["artifactTypes"]))
-    await _write_project(context, project, next_bookmark)
+    opening = Opening(project, bookmark)
+    for stream in PROJECT_STREAMS:
+        if context.options.wants(stream.tables, on_request=stream.on_request):
+            await stream.run(context, opening)
+    await _write_project(context, opening)
 
 
-async def _write_project(
-    context: Context, project: dict[str, Any], bookmark: dict[str, Any]
-) -> None:
+async def _write_project(context: Context, opening: Opening) -> None:
     import pyarrow as pa
 
-    rows = build_project_rows([project], context.project.entity, context.synced_at)
-    text = pa.array([json.dumps(bookmark, sort_keys=True)], pa.string())
-    place = rows.schema.get_field_index("bookmark")
-    rows = rows.set_column(place, rows.schema.field(place), text)
-    name = pa.array([context.project.project], pa.string())
-    place = rows.schema.get_field_index("project")
-    rows = rows.set_column(place, rows.schema.field(place), name)
+    rows = build_project_rows([opening.project], context.project.entity, context.synced_at)
+    bookmark = opening.bookmark
+    text = None if bookmark is None else json.dumps(bookmark, sort_keys=True)
+    for column, value in (("bookmark", text), ("project", context.project.project)):
+        place = rows.schema.get_field_index(column)
+        rows = rows.set_column(place, rows.schema.field(place), pa.array([value], pa.string()))
     await write_changes(context, "projects", rows, key=["entity", "project"], gone=False)

@@ -1,0 +1,104 @@
+"""What a sync reads: one stream a kind of thing, in the order in which they run.
+
+A stream fills some tables. Those of a project start from the answer to the one light request that
+opens its sync; those of an entity from nothing. `--only` and `--skip` choose among them by table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wbsync.extract.rows import nodes_of
+from wbsync.progress import RunsPlanned
+from wbsync.sync.events import EventSync
+from wbsync.sync.history import HistorySync
+from wbsync.sync.inventory import sync_artifacts, sync_sweeps
+from wbsync.sync.runs import TABLES as RUN_TABLES
+from wbsync.sync.runs import RunSync, read_index
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from wbsync.sync.context import Context, EntityContext
+
+
+@dataclass(slots=True)
+class Opening:
+    """What the request that opens a project's sync said, and the bookmark, old and then new."""
+
+    project: dict[str, Any]
+    """The project as ProjectState selects it."""
+    bookmark: dict[str, Any] | None
+    """Up to where runs are held; None before a first whole walk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectStream:
+    """One kind of thing of a project, and how it is brought up to date."""
+
+    tables: tuple[str, ...]
+    """Tables it fills."""
+    run: Callable[[Context, Opening], Awaitable[None]]
+    on_request: bool = False
+    """Whether it runs only where it is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityStream:
+    """One kind of thing of an entity, and how it is brought up to date."""
+
+    tables: tuple[str, ...]
+    run: Callable[[EntityContext], Awaitable[None]]
+    on_request: bool = False
+
+
+async def _runs(context: Context, opening: Opening) -> None:
+    run_count = opening.project.get("runCount")
+    opening.bookmark = await RunSync(context, opening.bookmark).run(run_count)
+
+
+async def _history(context: Context, opening: Opening) -> None:
+    del opening
+    runs = await asyncio.to_thread(read_index, context)
+    history = HistorySync(context, runs)
+    jobs = await asyncio.to_thread(history.plan)
+    context.progress(
+        RunsPlanned(project=str(context.project), runs_total=len(runs), runs_to_fetch=len(jobs))
+    )
+    await history.run(jobs)
+
+
+async def _system_metrics(context: Context, opening: Opening) -> None:
+    del opening
+    events = EventSync(context, await asyncio.to_thread(read_index, context))
+    await events.run(await asyncio.to_thread(events.plan))
+
+
+async def _sweeps(context: Context, opening: Opening) -> None:
+    await sync_sweeps(
+        context,
+        nodes_of(opening.project.get("sweeps")),
+        runs_changed=bool(context.tally.runs_changed),
+    )
+
+
+async def _artifacts(context: Context, opening: Opening) -> None:
+    if "artifactTypes" in opening.project:
+        await sync_artifacts(context, nodes_of(opening.project["artifactTypes"]))
+
+
+PROJECT_STREAMS = (
+    ProjectStream(RUN_TABLES, _runs),
+    ProjectStream(("history", "history_keys"), _history),
+    ProjectStream(("system_metrics",), _system_metrics),
+    ProjectStream(("sweeps",), _sweeps),
+    ProjectStream(
+        ("artifact_types", "artifact_collections", "artifacts", "artifact_aliases"), _artifacts
+    ),
+)
+"""What is read of each project."""
+
+ENTITY_STREAMS: tuple[EntityStream, ...] = ()
+"""What is read once for each entity whose projects are synced."""
