@@ -91,12 +91,52 @@ def bench_metadata(folder: Path) -> Iterator[Line]:
     with Sandbox(folder / "data", options=["--without", "parquetHistory"]) as sandbox:
         warm = sync(sandbox, folder / "w")
     yield "whole sync, 150 keys and 1 step each", runs / warm.seconds, "runs/s", 0, False
-    yield "metadata pages to lake", asyncio.run(metadata_rate(folder, runs)), "runs/s", 3000, False
+    yield "metadata pages to lake", metadata_rate(folder, runs), "runs/s", 3000, False
 
 
-async def metadata_rate(folder: Path, runs: int) -> float:
-    """Fetches the heavy pages of a project, makes rows and commits them; runs per second."""
+def metadata_rate(folder: Path, runs: int) -> float:
+    """Fetches the heavy pages of a project, makes rows and commits them; runs per second.
+
+    The sandbox answers once and is recorded; what is timed is the same walk against a server that
+    replays its answers, in a process of its own.
+    """
+    answers = folder / "answers"
+    answers.mkdir()
+    with Sandbox(folder / "data") as sandbox:
+        asyncio.run(
+            walk_runs(folder / "recorded", sandbox.base_url, sandbox.api_key, runs, answers)
+        )
+    replay = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("replay.py")), str(answers)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert replay.stdin is not None
+    assert replay.stdout is not None
+    try:
+        base_url = replay.stdout.readline().strip()
+        seconds = asyncio.run(walk_runs(folder / "replayed", base_url, "k" * 40, runs, None))
+    finally:
+        replay.stdin.close()
+        replay.wait()
+    return runs / seconds
+
+
+async def walk_runs(
+    root: Path, base_url: str, api_key: str, runs: int, answers: Path | None
+) -> float:
+    """Brings the runs of the project main into a new lake; returns how many seconds that took.
+
+    Args:
+        root: Folder of the new warehouse.
+        base_url: Whom to ask.
+        api_key: With which key.
+        runs: Runs there are.
+        answers: Where to write each answer, None for nowhere.
+    """
+    from replay import name_of
+
     from wbsync.api import Client
+    from wbsync.api.transport import Answer, Transport
     from wbsync.lake import Lake, open_warehouse
     from wbsync.model import ProjectPath
     from wbsync.settings import resolve_credentials
@@ -104,19 +144,29 @@ async def metadata_rate(folder: Path, runs: int) -> float:
     from wbsync.sync.context import Context
     from wbsync.sync.runs import RunSync
 
-    root = folder / "metadata"
+    post = Transport.post_graphql
+
+    async def record(self: Transport, body: bytes, operation: str) -> Answer:
+        answer = await post(self, body, operation)
+        assert answers is not None
+        (answers / name_of(body)).write_bytes(answer.body)
+        return answer
+
     open_warehouse(root)
-    with Sandbox(folder / "data") as sandbox:
-        credentials = resolve_credentials(sandbox.api_key, sandbox.base_url)
-        async with Client.open(credentials) as client:
+    if answers is not None:
+        Transport.post_graphql = record  # type: ignore[method-assign]
+    try:
+        async with Client.open(resolve_credentials(api_key, base_url)) as client:
             context = Context(
                 client=client, lake=Lake(root), state=State(root / "state.sqlite"), scratch=root,
-                entity="sandbox", project=ProjectPath("sandbox", "main"), progress=lambda _: None,
-                concurrency=4,
+                entity="sandbox", project=ProjectPath("sandbox", "main"),
+                progress=lambda _: None, concurrency=4,
             )  # fmt: skip
             begun = time.perf_counter()
             await RunSync(context, None).run(runs)
-            return runs / (time.perf_counter() - begun)
+            return time.perf_counter() - begun
+    finally:
+        Transport.post_graphql = post  # type: ignore[method-assign]
 
 
 def bench_history(folder: Path) -> Iterator[Line]:
@@ -140,7 +190,7 @@ def bench_history(folder: Path) -> Iterator[Line]:
 async def export_rate(sandbox: Sandbox, folder: Path) -> float:
     """Reads exports that lie on disk, cuts segments and commits them; M values per second."""
     from wbsync.api import Client, run_batch_document
-    from wbsync.extract.history import read_exports
+    from wbsync.extract.exports import read_exports
     from wbsync.lake import Lake, open_warehouse
     from wbsync.model import ProjectPath, RunPath
     from wbsync.settings import resolve_credentials

@@ -58,9 +58,13 @@ def canonical_json(value: Any) -> str:
     >>> canonical_json({"b": [float("nan")], "a": "é"})
     '{"a":"é","b":["NaN"]}'
     """
-    return json.dumps(
-        finite(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    plain = finite(value)
+    try:
+        return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # an integer beyond 64 bits, or half a surrogate pair
+        return json.dumps(
+            plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
 
 
 def finite(value: Any) -> Any:
@@ -93,15 +97,14 @@ def parse_json(text: str | bytes | None) -> Any:
     return value
 
 
-_BIG = re.compile(r"\d{19,}")
-_BIG_BYTES = re.compile(rb"\d{19,}")
+_DIGITS = bytes(ord("0") if chr(b).isdigit() else b for b in range(128)) + bytes(range(128, 256))
+_BIG = b"0" * 19
 
 
 def _has_big_number(text: str | bytes) -> bool:
-    """Says whether text may hold an integer that orjson reads as a float."""
-    if isinstance(text, bytes):
-        return _BIG_BYTES.search(text) is not None
-    return _BIG.search(text) is not None
+    """Says whether text may hold an integer that orjson reads as a float: 19 digits or more."""
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    return _BIG in raw.translate(_DIGITS)
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, Split]:

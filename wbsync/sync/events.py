@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.api import run_batch_document
 from wbsync.errors import ApiError, AuthenticationError, ExtractError
-from wbsync.extract.history import events_to_metrics
+from wbsync.extract.metrics import events_to_metrics
 from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.plan import HistoryJob, plan_events
 from wbsync.sync.segments import run_scope

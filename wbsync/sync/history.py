@@ -23,12 +23,12 @@ from wbsync.errors import (
     SignedUrlExpiredError,
     TransportError,
 )
+from wbsync.extract.exports import read_exports
 from wbsync.extract.history import (
     HistoryBatch,
     KeyStats,
     build_history_keys,
     key_stats_of,
-    read_exports,
     rows_to_history,
 )
 from wbsync.progress import HistoryFetched

@@ -1,0 +1,340 @@
+"""History from the Parquet files that W&B exports.
+
+Most exports are in step order, file after file: they are streamed, a batch at a time. Where rows
+are out of order, lack a step, or stand in two files, the whole of the run's rows is put in order.
+Numeric columns are sliced, never touched value by value.
+
+Source: core/internal/runhistoryreader/parquet of the wandb SDK.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wbsync.errors import ExtractError
+from wbsync.extract.history import Gathered, HistoryBatch, Slice
+from wbsync.extract.values import MAX_EXACT, parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from wbsync.model import RunPath
+
+MAX_CELLS = 250_000
+"""Values of one batch, about: bounds the memory that a run of any length takes."""
+
+UNION_PREFIX = "_type_"
+
+Pieces = list[tuple[pa.Table, "npt.NDArray[Any]"]]
+"""Tables, each with the step of its rows; NaN for none."""
+
+
+def read_exports(
+    paths: Sequence[Path], run: RunPath, *, after_step: int | None, max_cells: int = MAX_CELLS
+) -> Iterator[HistoryBatch]:
+    """Yields what a run's Parquet exports hold, in step order.
+
+    A batch never ends between two rows of one step. A row that two files hold (same step, same
+    time) is taken once.
+
+    Args:
+        paths: The run's export files, in any order, of any schemas.
+        run: Whose they are.
+        after_step: Last step that is held; None for none.
+        max_cells: Values of a batch, about.
+
+    Raises:
+        ExtractError: A file is not Parquet.
+    """
+    files: list[_File] = []
+    try:
+        files += (_File.open(path) for path in paths)
+        files = sorted((f for f in files if f.rows), key=lambda f: f.first)
+        if all(f.is_ordered for f in files) and all(
+            a.last < b.first for a, b in pairwise(files)
+        ):
+            batches = _stream(files, run, after_step, max_cells)
+            yield from (batch for batch in batches if batch.rows)
+        elif files and (batch := _whole(files, run, after_step)).rows:
+            yield batch
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ExtractError(f"{run}: an export is not a readable Parquet file: {error}") from error
+    finally:
+        for file in files:
+            file.parquet.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An export, and what a look at its steps alone tells."""
+
+    parquet: pq.ParquetFile
+    rows: int
+    first: float
+    """Lowest step; -1 for none."""
+    last: float
+    is_ordered: bool
+    """Whether every row has a step and none is lower than the one before."""
+
+    @classmethod
+    def open(cls, path: Path) -> _File:
+        parquet = pq.ParquetFile(path)
+        first = last = -1.0
+        previous = -np.inf
+        is_ordered = True
+        for steps in map(np.trunc, _column(parquet, "_step")):
+            present = steps[~np.isnan(steps)]
+            if len(present):
+                lowest = float(present.min())
+                first = lowest if previous == -np.inf else min(first, lowest)
+                last = max(last, float(present.max()))
+            is_ordered = bool(
+                is_ordered
+                and len(present) == len(steps)
+                and (not len(steps) or (steps[0] >= previous and np.all(steps[1:] >= steps[:-1])))
+            )
+            previous = float(steps[-1]) if len(steps) else previous
+        return cls(parquet, parquet.metadata.num_rows, first, last, is_ordered)
+
+    def groups_after(self, step: int | None) -> list[int]:
+        """Returns the row groups that may hold a later step."""
+        metadata = self.parquet.metadata
+        groups = list(range(metadata.num_row_groups))
+        place = self.parquet.schema_arrow.get_field_index("_step")
+        if step is None or place < 0:
+            return groups
+
+        def may_hold(group: int) -> bool:
+            statistics = _statistics_of(metadata.row_group(group), "_step")
+            return statistics is None or statistics.max > step
+
+        return [group for group in groups if may_hold(group)]
+
+
+def _statistics_of(group: pq.RowGroupMetaData, name: str) -> pq.Statistics | None:
+    for place in range(group.num_columns):
+        column = group.column(place)
+        if column.path_in_schema == name:
+            held = column.statistics
+            return held if held is not None and held.has_min_max else None
+    return None
+
+
+def _column(file: pq.ParquetFile, name: str) -> Iterator[npt.NDArray[Any]]:
+    """Yields a numeric column as doubles, NaN for NULL, a missing column or another type."""
+    if name not in file.schema_arrow.names:
+        yield np.full(file.metadata.num_rows, np.nan)
+        return
+    for batch in file.iter_batches(columns=[name]):
+        yield _doubles(batch.column(0))
+
+
+def _doubles(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
+    try:
+        numbers = pc.cast(_flat(column), pa.float64(), safe=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return np.full(len(column), np.nan)
+    return np.asarray(numbers.to_numpy(zero_copy_only=False))
+
+
+def _steps_of(table: pa.Table) -> npt.NDArray[Any]:
+    """Returns the step of each row, cut to a whole number; NaN for none."""
+    if "_step" not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    return np.asarray(np.trunc(_doubles(table.column("_step"))))
+
+
+def _stream(
+    files: list[_File], run: RunPath, after_step: int | None, max_cells: int
+) -> Iterator[HistoryBatch]:
+    """Yields the rows of files in order; the last step's rows wait for the next batch."""
+    columns = max((len(f.parquet.schema_arrow.names) for f in files), default=1)
+    rows = max(1000, max_cells // columns)
+    waiting: Pieces = []
+    for file in files:
+        groups = file.groups_after(after_step)
+        for batch in file.parquet.iter_batches(batch_size=rows, row_groups=groups):
+            table, steps = pa.Table.from_batches([batch]), _steps_of(batch)
+            cut = int(np.searchsorted(steps, steps[-1])) if len(steps) else 0
+            if cut or (waiting and len(steps) and waiting[-1][1][-1] != steps[0]):
+                yield _batch([*waiting, (table.slice(0, cut), steps[:cut])], run, after_step)
+                waiting = []
+            waiting.append((table.slice(cut), steps[cut:]))
+    if waiting:
+        yield _batch(waiting, run, after_step)
+
+
+def _batch(pieces: Pieces, run: RunPath, after_step: int | None) -> HistoryBatch:
+    """Returns the rows of tables that follow each other in order."""
+    steps = np.concatenate([s for _, s in pieces]) if pieces else np.empty(0)
+    ordinals = _ordinals(steps)
+    keep = np.ones(len(steps), bool) if after_step is None else steps > after_step
+    return _cut(pieces, steps.astype(np.int64), ordinals, keep, run)
+
+
+def _ordinals(steps: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns, for ordered steps, which of the rows of its step each one is."""
+    position = np.arange(len(steps), dtype=np.int64)
+    is_first = np.ones(len(steps), bool)
+    is_first[1:] = steps[1:] != steps[:-1]
+    return position - np.maximum.accumulate(np.where(is_first, position, 0))
+
+
+def _whole(files: list[_File], run: RunPath, after_step: int | None) -> HistoryBatch:
+    """Returns all rows of files that overlap or are not in order, each row once."""
+    tables = [file.parquet.read() for file in files]
+    raw = [_steps_of(table) for table in tables]
+    steps = np.concatenate(raw)
+    times = np.concatenate([t for f in files for t in _column(f.parquet, "_timestamp")])
+    owner = np.repeat(np.arange(len(files)), [file.rows for file in files])
+    has_step = ~np.isnan(steps)
+    numbers = np.where(has_step, steps, -1).astype(np.int64)
+    order = np.lexsort((np.arange(len(steps)), times, numbers, has_step))
+    is_doubled = np.zeros(len(steps), bool)
+    is_doubled[1:] = (
+        (numbers[order][1:] == numbers[order][:-1])
+        & (times[order][1:] == times[order][:-1])
+        & (owner[order][1:] != owner[order][:-1])
+        & has_step[order][1:]
+    )
+    keep_sorted = ~is_doubled
+    ordinals_sorted = np.zeros(len(steps), np.int64)
+    sortable = np.where(has_step, steps, -np.inf)[order]
+    ordinals_sorted[keep_sorted] = _ordinals(sortable[keep_sorted])
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    keep = keep_sorted[place]
+    if after_step is not None:
+        keep &= has_step & (steps > after_step)
+    pieces = list(zip(tables, raw, strict=True))
+    batch = _cut(pieces, numbers, ordinals_sorted[place], keep, run, has_step)
+    return HistoryBatch(
+        run, {k: [_sorted(parts)] for k, parts in batch.slices.items()}, batch.rows, batch.last_step
+    )
+
+
+def _sorted(parts: list[Slice]) -> Slice:
+    """Returns the values of a key as one slice, in order of step and row."""
+    joined = pa.table(
+        {n: pa.concat_arrays([getattr(p, n) for p in parts]) for n in Slice.__slots__}
+    )
+    order = pc.sort_indices(joined, [("step", "ascending"), ("row", "ascending")])
+    return Slice(*(_flat(column) for column in joined.take(order).columns))
+
+
+def _cut(
+    pieces: Pieces,
+    steps: npt.NDArray[Any],
+    ordinals: npt.NDArray[Any],
+    keep: npt.NDArray[Any],
+    run: RunPath,
+    has_step: npt.NDArray[Any] | None = None,
+) -> HistoryBatch:
+    """Returns the chosen rows of tables, cut into keys.
+
+    Args:
+        pieces: Tables, one after another.
+        steps: Step of each row.
+        ordinals: Which of its step's rows each one is.
+        keep: Rows to take.
+        run: Whose they are.
+        has_step: Rows that have a step; None for all.
+    """
+    slices: dict[str, list[Slice]] = {}
+    start = 0
+    for table, _ in pieces:
+        end = start + table.num_rows
+        chosen = keep[start:end]
+        mask = None if has_step is None else ~has_step[start:end][chosen]
+        part_steps = pa.array(steps[start:end][chosen], mask=mask)
+        part_rows = pa.array(ordinals[start:end][chosen])
+        rows = table if chosen.all() else table.filter(pa.array(chosen))
+        for name in rows.column_names if rows.num_rows else ():
+            if name != "_step":
+                for key, part in _slices(name, rows.column(name), part_steps, part_rows):
+                    slices.setdefault(key, []).append(part)
+        start = end
+    with_step = keep if has_step is None else keep & has_step
+    last_step = int(steps[with_step].max()) if with_step.any() else None
+    return HistoryBatch(run, slices, int(keep.sum()), last_step)
+
+
+def _slices(
+    key: str, column: pa.ChunkedArray, steps: pa.Array, rows: pa.Array
+) -> Iterator[tuple[str, Slice]]:
+    """Yields the values of a column; several keys where it holds dictionaries."""
+    if column.null_count == len(column):
+        return
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        yield from _object_slices(key, column, steps, rows)
+        return
+    if column.null_count:
+        valid = column.is_valid()
+        column, steps, rows = column.drop_null(), steps.filter(valid), rows.filter(valid)
+        steps, rows = _flat(steps), _flat(rows)
+    values = _flat(column)
+    if pa.types.is_boolean(kind):
+        json = pc.if_else(values, "true", "false")
+        yield key, Slice(steps, rows, pc.cast(values, pa.float64()), json)
+        return
+    json = pa.nulls(len(values), pa.string())
+    if pa.types.is_integer(kind) and kind.bit_width == 64:
+        bounds = pc.min_max(values).as_py()
+        if bounds["max"] > MAX_EXACT or bounds["min"] < -MAX_EXACT:
+            is_big = pc.or_(pc.greater(values, MAX_EXACT), pc.less(values, -MAX_EXACT))
+            json = pc.if_else(is_big, pc.cast(values, pa.string()), json)
+    yield key, Slice(steps, rows, pc.cast(values, pa.float64(), safe=False), json)
+
+
+def _flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _object_slices(
+    key: str, column: pa.ChunkedArray, steps: pa.Array, rows: pa.Array
+) -> Iterator[tuple[str, Slice]]:
+    gathered = Gathered()
+    for value, step, row in zip(
+        column.to_pylist(maps_as_pydicts="lossy")
+        if pa.types.is_map(column.type)
+        else column.to_pylist(),
+        steps.to_pylist(),
+        rows.to_pylist(),
+        strict=True,
+    ):
+        if value is not None:
+            gathered.add({key: _exported(value)}, step, row)
+    yield from gathered.slices()
+
+
+def _exported(value: Any) -> Any:
+    """Returns an exported value as the JSON it was logged as."""
+    if isinstance(value, bytes):
+        try:
+            return parse_json(value)
+        except ValueError:
+            return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        if value and all(name.startswith(UNION_PREFIX) for name in value):
+            held = [v for v in value.values() if v is not None]
+            return _exported(held[0]) if held else None
+        return {k: _exported(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_exported(v) for v in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    return str(value)
