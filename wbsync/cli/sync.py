@@ -45,7 +45,7 @@ def command(
     import asyncio
     import os
 
-    # Arrow's own allocator keeps what it was given; the system's hands it back: a fifth less memory.
+    # Arrow's own allocator keeps what it was given; the system's hands it back: a fifth less.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from wbsync.cli.progress import Watcher
     from wbsync.errors import ConfigError
