@@ -61,9 +61,7 @@ def read_exports(
     try:
         files += (_File.open(path) for path in paths)
         files = sorted((f for f in files if f.rows), key=lambda f: f.first)
-        if all(f.is_ordered for f in files) and all(
-            a.last < b.first for a, b in pairwise(files)
-        ):
+        if all(f.is_ordered for f in files) and all(a.last < b.first for a, b in pairwise(files)):
             batches = _stream(files, run, after_step, max_cells)
             yield from (batch for batch in batches if batch.rows)
         elif files and (batch := _whole(files, run, after_step)).rows:

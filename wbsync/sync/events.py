@@ -1,8 +1,9 @@
 """Keeps the system metrics of a project's runs in step with W&B.
 
 W&B offers one way to read them, `events(samples)`, which samples when there are more rows than
-asked for; so as many are asked for as W&B claims, for many runs in one request, and where fewer
-come back than claimed the report says so.
+asked for; so more are asked for than W&B claims, for many runs in one request. Only an answer with
+fewer rows than were asked for, and no fewer than claimed, is whole: the next one goes on from it.
+One that is not replaces what is held, and the report says so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import run_batch_document
-from wbsync.errors import ApiError, AuthenticationError, ExtractError
+from wbsync.errors import (
+    ApiError,
+    AuthenticationError,
+    ExtractError,
+    RateLimitedError,
+    TransportError,
+)
 from wbsync.extract.metrics import events_to_metrics
 from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.plan import HistoryJob, plan_events
@@ -29,9 +36,17 @@ if TYPE_CHECKING:
 MAX_SAMPLES = 10_000
 """More than this in one answer makes servers time out."""
 
+MARGIN = 500
+"""Rows asked for beyond those claimed: a live run grows while others are read."""
+
 ROWS_PER_REQUEST = 10_000
 RUNS_PER_REQUEST = 100
 COMMIT_VALUES = 1_000_000
+
+
+def is_whole_cursor(cursor: Cursor) -> bool:
+    """Says whether what a cursor speaks of was read whole, and not sampled."""
+    return cursor.claimed_rows is not None and cursor.rows >= cursor.claimed_rows
 
 
 class EventSync:
@@ -71,6 +86,9 @@ class EventSync:
     def _claimed(self, job: HistoryJob) -> int:
         return int(self._runs[job.run.run_id]["event_line_count"] or 0)
 
+    def _asked(self, job: HistoryJob) -> int:
+        return min(self._claimed(job) + MARGIN, MAX_SAMPLES)
+
     async def _read(self, batch: list[HistoryJob]) -> None:
         context = self._context
         variables: dict[str, Any] = {
@@ -79,50 +97,60 @@ class EventSync:
         }
         for index, job in enumerate(batch):
             variables[f"n{index}"] = job.run.run_id
-            variables[f"s{index}"] = min(self._claimed(job), MAX_SAMPLES)
+            variables[f"s{index}"] = self._asked(job)
         try:
             data = await context.client.execute(run_batch_document("events", len(batch)), variables)
         except AuthenticationError:
             raise
         except ApiError as error:
+            if isinstance(error, (TransportError, RateLimitedError)):
+                raise
             if len(batch) == 1:
-                context.set_aside(batch[0].run, error)
+                context.skip(f"{batch[0].run} system metrics", str(error))
                 return
             await self._read(batch[: len(batch) // 2])
             await self._read(batch[len(batch) // 2 :])
             return
         project = data.get("project") or {}
         for index, job in enumerate(batch):
-            rows = (project.get(f"r{index}") or {}).get("events") or []
+            node = project.get(f"r{index}") or {}
+            if node.get("events") is None:
+                context.skip(
+                    f"{job.run} system metrics", "W&B does not show them; the next sync looks again"
+                )
+                continue
             try:
-                await self._take(job, rows)
+                await self._take(job, node["events"], node.get("eventsLineCount"))
             except ExtractError as error:
-                context.set_aside(job.run, error)
+                context.skip(f"{job.run} system metrics", str(error))
         if sum(t.num_rows for t in self._tables) >= COMMIT_VALUES:
             await self._commit()
 
-    async def _take(self, job: HistoryJob, rows: list[Any]) -> None:
+    async def _take(self, job: HistoryJob, rows: list[Any], claimed_now: int | None) -> None:
         context = self._context
-        claimed = self._claimed(job)
         stored = self._runs[job.run.run_id]
-        is_whole = len(rows) >= claimed
-        held = job.cursor.rows if job.cursor is not None and is_whole else 0
+        claimed = self._claimed(job)
+        newest_claim = max(claimed, claimed_now or 0)
+        is_whole = newest_claim <= len(rows) < self._asked(job)
+        held = job.cursor
+        goes_on = is_whole and held is not None and is_whole_cursor(held)
+        first = held.rows if held is not None and goes_on else 0
         if not is_whole:
             context.skip(
-                str(job.run),
-                f"W&B sampled the system metrics: {len(rows)} of {claimed} rows",
+                f"{job.run} system metrics",
+                f"W&B sampled them: {len(rows)} of {newest_claim} rows",
             )
         table = await asyncio.to_thread(
-            events_to_metrics, rows[held:], job.run, first_step=held, synced_at=context.synced_at
+            events_to_metrics, rows[first:], job.run, first_step=first, synced_at=context.synced_at
         )
         cursor = Cursor(
             storage_id=stored["storage_id"],
             last_step=None,
-            rows=held + len(rows[held:]),
-            claimed_rows=claimed,
+            rows=max(len(rows), first),
+            claimed_rows=claimed if is_whole else max(newest_claim, len(rows) + 1),
             claimed_last_step=None,
         )
-        if job.reset or (job.cursor is not None and not is_whole):
+        if job.reset or (held is not None and not goes_on):
             await context.write(
                 "system_metrics",
                 table,

@@ -134,9 +134,9 @@ def plan_events(
 ) -> Iterator[HistoryJob]:
     """Yields a job for each run whose count of system metric rows differs from what was read."""
     for stored in runs:
-        claimed = stored["event_line_count"] or 0
+        claimed = stored["event_line_count"]
         cursor = cursors.get(stored["run_id"])
-        if stored["deleted_at"] is not None or (cursor is None and claimed == 0):
+        if claimed is None or stored["deleted_at"] is not None or (cursor is None and claimed == 0):
             continue
         path = RunPath(project.entity, project.project, stored["run_id"])
         if cursor is None:
