@@ -10,6 +10,9 @@ import click
 from wbsync.cli.options import Globals  # noqa: TC001
 
 DATA = click.Path(file_okay=False, path_type=Path)
+PORT = click.IntRange(0, 65535)
+MIN_SDK_KEY_LENGTH = 40
+"""The SDK takes no shorter key; wbsync and this server do."""
 
 
 @click.group()
@@ -18,8 +21,8 @@ def command() -> None:
 
     \b
     Example:
-      wbsync sandbox serve --data ./sandbox --port 8080 --api-key local-key
-      WANDB_BASE_URL=http://127.0.0.1:8080 WANDB_API_KEY=local-key python train.py
+      wbsync sandbox serve --data ./sandbox --port 8080
+      (export what it prints, then:) python train.py && wbsync sync sandbox/my-project
     """
 
 
@@ -29,8 +32,9 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 @command.command()
 @click.option("--data", type=DATA, required=True, help="Folder that keeps everything.")
-@click.option("--port", default=0, help="Port of the API; 0 takes a free one.", show_default=True)
-@click.option("--storage-port", default=0, help="Port of storage; 0 takes a free one.")
+@click.option("--port", type=PORT, default=0, show_default=True,
+              help="Port of the API; 0 takes a free one.")  # fmt: skip
+@click.option("--storage-port", type=PORT, default=0, help="Port of storage; 0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--api-key", envvar="WBSYNC_SANDBOX_API_KEY", show_envvar=True,
@@ -121,8 +125,13 @@ def serve(
         raise click.UsageError(f"unknown fault {min(unknown)}; there are {', '.join(FAULT_KINDS)}")
     store = Store(data)
     known = store.value("SELECT api_key FROM users WHERE username = ?", user)
-    api_key = make_user(store, user, api_key=api_key or known, admin=True)["api_key"]
     try:
+        api_key = make_user(store, user, api_key=api_key or known, admin=True)["api_key"]
+        if len(api_key) < MIN_SDK_KEY_LENGTH:
+            shared.say.note(
+                f"the wandb SDK takes no key of fewer than {MIN_SDK_KEY_LENGTH} characters: with"
+                " this one only wbsync works"
+            )
         for entry in add_user:
             name, _, key = entry.partition(":")
             made = make_user(store, name, api_key=key or None)

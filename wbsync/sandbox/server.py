@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import inspect
 import json
 import random
 import secrets
@@ -190,7 +191,14 @@ class Api:
         if make is None:
             return _error(404, f"unknown; there are {', '.join(makers)}")
         try:
-            return JSONResponse(make(**await request.json()))
+            values = await request.json()
+        except ValueError as error:
+            return _error(400, f"the body is not JSON: {error}")
+        if not isinstance(values, dict) or isinstance(values.get("members"), str):
+            return _error(400, "the body must be an object, and members a list of names")
+        try:
+            inspect.signature(make).bind(**values)
+            return JSONResponse(make(**values))
         except (TypeError, ValueError, LookupError) as error:
             return _error(400, str(error))
 

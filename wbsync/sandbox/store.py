@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 import sqlite3
 import time
@@ -255,7 +256,7 @@ def make_user(
     admin: bool = False,
     email: str | None = None,
 ) -> dict[str, Any]:
-    """Makes a user with a personal entity, or gives an existing one another key.
+    """Makes a user with a personal entity; an existing one keeps its key unless one is named.
 
     Args:
         store: Where.
@@ -263,8 +264,16 @@ def make_user(
         api_key: Of any form; None makes one as W&B does.
         admin: Whether it may see everything.
         email: Mail address; None makes one.
+
+    Raises:
+        ValueError: The name cannot be one, or the key is another user's.
     """
-    api_key = api_key or secrets.token_hex(20)
+    _check_name(username)
+    held = store.value("SELECT api_key FROM users WHERE username = ?", username)
+    api_key = api_key or held or secrets.token_hex(20)
+    owner = store.value("SELECT username FROM users WHERE api_key = ?", api_key)
+    if owner not in {None, username}:
+        raise ValueError("this key is another user's")
     email = email or f"{username}@example.com"
     with store.transaction():
         store.write(
@@ -286,7 +295,9 @@ def make_organization(store: Store, name: str, members: Iterable[str] = ()) -> d
 
     Raises:
         LookupError: A member is no user.
+        ValueError: The name cannot be one.
     """
+    _check_name(name)
     members = list(members)
     with store.transaction():
         store.write("INSERT OR IGNORE INTO organizations(name) VALUES (?)", name)
@@ -308,8 +319,9 @@ def make_team(
 
     Raises:
         LookupError: A member is no user.
-        ValueError: The name is a user's.
+        ValueError: The name is a user's, or cannot be one.
     """
+    _check_name(name)
     members = list(members)
     with store.transaction():
         kind = store.value("SELECT kind FROM entities WHERE name = ?", name)
@@ -323,7 +335,8 @@ def make_team(
             )
         store.write(
             "INSERT INTO entities(name, kind, organization_pk) VALUES (?, 'team', ?)"
-            " ON CONFLICT(name) DO UPDATE SET organization_pk = excluded.organization_pk",
+            " ON CONFLICT(name) DO UPDATE SET"
+            " organization_pk = coalesce(excluded.organization_pk, organization_pk)",
             name, organization_pk,
         )  # fmt: skip
         pk = store.value("SELECT pk FROM entities WHERE name = ?", name)
@@ -331,7 +344,28 @@ def make_team(
             store.write(
                 "INSERT OR IGNORE INTO members(entity_pk, user_pk) VALUES (?, ?)", pk, user_pk
             )
-    return {"name": name, "organization": organization, "members": members}
+        held = store.row(
+            "SELECT o.name FROM entities e JOIN organizations o ON o.pk = e.organization_pk"
+            " WHERE e.pk = ?", pk,
+        )  # fmt: skip
+        everyone = store.rows(
+            "SELECT u.username FROM members m JOIN users u ON u.pk = m.user_pk"
+            " WHERE m.entity_pk = ? ORDER BY u.pk", pk,
+        )  # fmt: skip
+    return {
+        "name": name,
+        "organization": held["name"] if held else None,
+        "members": [row["username"] for row in everyone],
+    }
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def _check_name(name: str) -> None:
+    """Refuses what W&B would not take as the name of a user, a team or an organisation."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name: letters, digits, dash, dot and underscore")
 
 
 def _user_pks(store: Store, usernames: Iterable[str]) -> list[int]:
