@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from wbsync.api import Client, Document, iter_pages, load_document
-from wbsync.api.transport import describe, from_json, retry_after_s
+from wbsync.api.jsontext import from_json
+from wbsync.api.transport import describe, retry_after_s
 from wbsync.errors import (
     ApiError,
     AuthenticationError,

@@ -62,6 +62,7 @@ def row(step: int | None, time: float, **values: Any) -> Row:
     after_step=st.one_of(st.none(), st.integers(0, 6)),
     max_cells=st.sampled_from([1, 12, 1000]),
     turned=st.booleans(),
+    is_timed_backwards=st.booleans(),
 )  # fmt: skip
 def test_any_cut_into_files_gives_what_the_rows_give(
     tmp_path_factory: pytest.TempPathFactory,
@@ -71,12 +72,14 @@ def test_any_cut_into_files_gives_what_the_rows_give(
     after_step: int | None,
     max_cells: int,
     turned: bool,
+    is_timed_backwards: bool,
 ) -> None:
     """Files in any number and order hold the same values as the same rows served as JSON."""
     folder = tmp_path_factory.mktemp("exports")
     if is_sorted:
         steps = sorted(steps, key=lambda s: -1 if s is None else s)
-    rows = [row(step, 100.0 + i, n=i) for i, step in enumerate(steps)]
+    sign = -1 if is_timed_backwards else 1
+    rows = [row(step, 100.0 + sign * i, n=i) for i, step in enumerate(steps)]
     edges = [0, *sorted(min(c, len(rows)) for c in cuts), len(rows)]
     parts = [rows[a:b] for a, b in pairwise(edges) if b > a]
     paths = [write(folder / f"{i}.parquet", part) for i, part in enumerate(parts)]
@@ -134,6 +137,30 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
         "list": ("None", "[1,2.5]"), "nested.deep.er": ("7.0", None),
         "Loss": ("1.0", None), "loss": ("2.0", None),
     }  # fmt: skip
+
+
+def test_a_literal_key_comes_before_a_path_of_the_same_name(tmp_path: Path) -> None:
+    """A key and step never have two values in one row, and no value of another row is lost."""
+    rows = [{"_step": 0, "a.b": 1.0, "a": {"b": 2.0, "c": 3.0}}, {"_step": 1, "a": {"b": 4.0}}]
+    batches = list(read_exports([write(tmp_path / "a.parquet", rows)], RUN, after_step=None))
+    wanted = rows_to_history([dict(r) for r in rows], RUN, after_step=None)
+    assert sorted(values_of(batches)) == sorted(values_of([wanted])) == [
+        ("a.b", 0, 0, "1.0", None), ("a.b", 1, 0, "4.0", None), ("a.c", 0, 0, "3.0", None),
+    ]  # fmt: skip
+
+
+def test_unsigned_integers_are_exact(tmp_path: Path) -> None:
+    """An export's unsigned column beyond 2^63 is kept, digit by digit."""
+    table = pa.table({"_step": [0, 1], "n": pa.array([7, 2**64 - 1], pa.uint64())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = values_of(list(read_exports([tmp_path / "a.parquet"], RUN, after_step=None)))
+    assert [v[4] for v in found] == [None, str(2**64 - 1)]
+
+
+def test_half_a_surrogate_pair_does_no_harm() -> None:
+    """Text that no file could hold becomes a replacement character instead of an error."""
+    batch = rows_to_history(['{"_step": 0, "t": "x\\ud800y"}'], RUN, after_step=None)
+    assert batch.slices["t"][0].json.to_pylist() == ['"x\ufffdy"']
 
 
 def test_what_is_no_parquet_file_is_said(tmp_path: Path) -> None:

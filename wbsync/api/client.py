@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.api.capabilities import Capabilities, learn, used_variables, without
 from wbsync.api.documents import load_document
+from wbsync.api.jsontext import as_json, from_json
 from wbsync.api.pacer import Pacer
 from wbsync.api.transport import (
     RETRIED_STATUS,
     Answer,
     Meter,
     Transport,
-    as_json,
-    from_json,
     refuse,
     retry_after_s,
 )

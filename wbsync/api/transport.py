@@ -7,11 +7,10 @@ carries none and downloads from storage hosts. Redirects are followed by the sec
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -181,38 +180,3 @@ def refuse(answer: Answer, base_url: str, operation: str) -> None:
             f"{base_url} does not take the API key; check WANDB_API_KEY or run `wandb login`",
             operation=operation,
         )
-
-
-def from_json(body: bytes) -> Any:
-    """Returns what a body's JSON says, None where it is none.
-
-    Takes what servers write beyond the standard: NaN and infinities, and half a surrogate pair,
-    which becomes a replacement character.
-    """
-    import orjson
-
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return _mended(json.loads(body))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _mended(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_mended(v) for v in value]
-    if isinstance(value, dict):
-        return {_mended(k): _mended(v) for k, v in value.items()}
-    return value
-
-
-def as_json(value: Any) -> bytes:
-    """Returns JSON text of a request."""
-    import orjson
-
-    return orjson.dumps(value)

@@ -83,26 +83,28 @@ class _File:
     """Lowest step; -1 for none."""
     last: float
     is_ordered: bool
-    """Whether every row has a step and none is lower than the one before."""
+    """Whether every row has a step, and none follows a later step or, within a step, time."""
 
     @classmethod
     def open(cls, path: Path) -> _File:
         parquet = pq.ParquetFile(path)
         first = last = -1.0
-        previous = -np.inf
+        previous = np.array([-np.inf, 0.0])
         is_ordered = True
-        for steps in map(np.trunc, _column(parquet, "_step")):
+        for steps, times in _steps_and_times(parquet):
             present = steps[~np.isnan(steps)]
             if len(present):
                 lowest = float(present.min())
-                first = lowest if previous == -np.inf else min(first, lowest)
+                first = lowest if previous[0] == -np.inf else min(first, lowest)
                 last = max(last, float(present.max()))
+            gaps = np.diff(steps, prepend=previous[0])
+            later = np.diff(times, prepend=previous[1]) >= 0
             is_ordered = bool(
                 is_ordered
                 and len(present) == len(steps)
-                and (not len(steps) or (steps[0] >= previous and np.all(steps[1:] >= steps[:-1])))
+                and np.all((gaps > 0) | ((gaps == 0) & later))
             )
-            previous = float(steps[-1]) if len(steps) else previous
+            previous = np.array([steps[-1], times[-1]]) if len(steps) else previous
         return cls(parquet, parquet.metadata.num_rows, first, last, is_ordered)
 
     def groups_after(self, step: int | None) -> list[int]:
@@ -129,13 +131,17 @@ def _statistics_of(group: pq.RowGroupMetaData, name: str) -> pq.Statistics | Non
     return None
 
 
-def _column(file: pq.ParquetFile, name: str) -> Iterator[npt.NDArray[Any]]:
-    """Yields a numeric column as doubles, NaN for NULL, a missing column or another type."""
-    if name not in file.schema_arrow.names:
-        yield np.full(file.metadata.num_rows, np.nan)
+def _steps_and_times(
+    file: pq.ParquetFile,
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Yields the steps of a file's rows, and their times; 0 for no time."""
+    names = [n for n in ("_step", "_timestamp") if n in file.schema_arrow.names]
+    if "_step" not in names:
+        yield np.full(file.metadata.num_rows, np.nan), np.zeros(file.metadata.num_rows)
         return
-    for batch in file.iter_batches(columns=[name]):
-        yield _doubles(batch.column(0))
+    for batch in file.iter_batches(columns=names):
+        table = pa.Table.from_batches([batch])
+        yield _steps_of(table), _times_of(table)
 
 
 def _doubles(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -151,6 +157,13 @@ def _steps_of(table: pa.Table) -> npt.NDArray[Any]:
     if "_step" not in table.column_names:
         return np.full(table.num_rows, np.nan)
     return np.asarray(np.trunc(_doubles(table.column("_step"))))
+
+
+def _times_of(table: pa.Table) -> npt.NDArray[Any]:
+    """Returns the time of each row, seconds since 1970; 0 for none, as for rows served as JSON."""
+    if "_timestamp" not in table.column_names:
+        return np.zeros(table.num_rows)
+    return np.asarray(np.nan_to_num(_doubles(table.column("_timestamp")), nan=0.0))
 
 
 def _stream(
@@ -194,7 +207,7 @@ def _whole(files: list[_File], run: RunPath, after_step: int | None) -> HistoryB
     tables = [file.parquet.read() for file in files]
     raw = [_steps_of(table) for table in tables]
     steps = np.concatenate(raw)
-    times = np.concatenate([t for f in files for t in _column(f.parquet, "_timestamp")])
+    times = np.concatenate([_times_of(table) for table in tables])
     owner = np.repeat(np.arange(len(files)), [file.rows for file in files])
     has_step = ~np.isnan(steps)
     numbers = np.where(has_step, steps, -1).astype(np.int64)
@@ -258,14 +271,32 @@ def _cut(
         part_steps = pa.array(steps[start:end][chosen], mask=mask)
         part_rows = pa.array(ordinals[start:end][chosen])
         rows = table if chosen.all() else table.filter(pa.array(chosen))
+        literal = {}
+        paths = []
         for name in rows.column_names if rows.num_rows else ():
             if name != "_step":
                 for key, part in _slices(name, rows.column(name), part_steps, part_rows):
-                    slices.setdefault(key, []).append(part)
+                    if key == name:
+                        literal[key] = part
+                    else:
+                        paths.append((key, part))
+        for key, part in paths:
+            rest = _without(part, literal[key]) if key in literal else part
+            slices.setdefault(key, []).append(rest)
+        for key, part in literal.items():
+            slices.setdefault(key, []).append(part)
         start = end
     with_step = keep if has_step is None else keep & has_step
     last_step = int(steps[with_step].max()) if with_step.any() else None
     return HistoryBatch(run, slices, int(keep.sum()), last_step)
+
+
+def _without(part: Slice, literal: Slice) -> Slice:
+    """Returns the values of a path less those of rows in which the literal key has one."""
+    taken = set(zip(literal.step.to_pylist(), literal.row.to_pylist(), strict=True))
+    rows = zip(part.step.to_pylist(), part.row.to_pylist(), strict=True)
+    keep = pa.array([row not in taken for row in rows], pa.bool_())
+    return Slice(*(getattr(part, n).filter(keep) for n in Slice.__slots__))
 
 
 def _slices(
@@ -291,7 +322,9 @@ def _slices(
     if pa.types.is_integer(kind) and kind.bit_width == 64:
         bounds = pc.min_max(values).as_py()
         if bounds["max"] > MAX_EXACT or bounds["min"] < -MAX_EXACT:
-            is_big = pc.or_(pc.greater(values, MAX_EXACT), pc.less(values, -MAX_EXACT))
+            is_big = pc.greater(values, pa.scalar(MAX_EXACT, kind))
+            if pa.types.is_signed_integer(kind):
+                is_big = pc.or_(is_big, pc.less(values, pa.scalar(-MAX_EXACT, kind)))
             json = pc.if_else(is_big, pc.cast(values, pa.string()), json)
     yield key, Slice(steps, rows, pc.cast(values, pa.float64(), safe=False), json)
 

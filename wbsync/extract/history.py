@@ -18,7 +18,14 @@ import pyarrow.compute as pc
 
 from wbsync.errors import ExtractError
 from wbsync.extract.rows import build_table
-from wbsync.extract.values import MAX_EXACT, canonical_json, flatten, parse_json, split_value
+from wbsync.extract.values import (
+    MAX_EXACT,
+    Split,
+    canonical_json,
+    flatten,
+    parse_json,
+    split_value,
+)
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
@@ -90,26 +97,25 @@ class Gathered:
         self.last_step: int | None = None
 
     def add(self, logged: dict[str, Any], step: int | None, row: int) -> None:
-        """Takes what was logged in one row."""
+        """Takes what was logged in one row: a literal key before a path of the same name."""
         columns = self._columns
+        leaves: dict[str, Split] = {}
         for key, value in logged.items():
-            if value is None:
-                continue
             if isinstance(value, (dict, list)):
-                leaves = {
-                    k: leaf for k, leaf in flatten({key: _settled(value)}).items()
-                    if leaf != (None, "null")
-                }  # fmt: skip
-            else:
-                leaves = {key: split_value(value)}
-            for name, (number, json) in leaves.items():
-                held = columns.get(name)
-                if held is None:
-                    held = columns[name] = ([], [], [], [])
-                held[0].append(step)
-                held[1].append(row)
-                held[2].append(number)
-                held[3].append(json)
+                leaves |= flatten({key: _settled(value)})
+        for key, value in logged.items():
+            if value is not None and not isinstance(value, (dict, list)):
+                leaves[key] = split_value(value)
+        for name, (number, json) in leaves.items():
+            if json == "null":
+                continue
+            held = columns.get(name)
+            if held is None:
+                held = columns[name] = ([], [], [], [])
+            held[0].append(step)
+            held[1].append(row)
+            held[2].append(number)
+            held[3].append(json)
 
     def slices(self) -> Iterator[tuple[str, Slice]]:
         """Yields each key with its values."""

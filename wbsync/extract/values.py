@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from wbsync.api.jsontext import mended
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -83,6 +85,8 @@ def finite(value: Any) -> Any:
 def parse_json(text: str | bytes | None) -> Any:
     """Returns what JSON text holds, NaN tokens and integers of any size included; None for none.
 
+    Half a surrogate pair becomes a replacement character: no file could hold it.
+
     Raises:
         ValueError: It is not JSON.
     """
@@ -90,11 +94,13 @@ def parse_json(text: str | bytes | None) -> Any:
         return None
     try:
         value = orjson.loads(text)
+        return mended(json.loads(text)) if _has_big_number(text) else value
     except orjson.JSONDecodeError:
-        return json.loads(text)
-    if _has_big_number(text):
-        return json.loads(text)
-    return value
+        pass
+    try:
+        return mended(json.loads(text))
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
 
 
 _DIGITS = bytes(ord("0") if chr(b).isdigit() else b for b in range(128)) + bytes(range(128, 256))
