@@ -28,6 +28,10 @@ class ProjectPath:
         Raises:
             ConfigError: The text is not two non-empty parts with one slash between.
         """
+        if "://" in text:
+            raise ConfigError(
+                f"{text!r} is the address of a page; write ENTITY/PROJECT, as in its path"
+            )
         entity, slash, project = text.strip().partition("/")
         if not (entity and slash and project) or "/" in project:
             raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from wbsync.errors import QueryError
 from wbsync.model import ProjectPath
 from wbsync.settings import resolve_credentials, warehouse_dir
 
@@ -106,11 +107,19 @@ class Warehouse:
 
         Raises:
             ConfigError: The project is not `ENTITY/PROJECT`.
-            ValueError: No key is named.
+            ValueError: No key is named, or a text stands where a list is wanted.
+            QueryError: The warehouse does not hold the project.
         """
         if not keys:
             raise ValueError("name at least one key")
+        if isinstance(keys, str) or isinstance(runs, str):
+            raise ValueError('keys and runs are lists, also of one: keys=["loss"]')  # noqa: TRY004
         path = ProjectPath.parse(project)
+        held = self._open().run_trusted(
+            "SELECT 1 FROM projects WHERE entity = ? AND project = ?", [path.entity, path.project]
+        )
+        if not held.fetchall():
+            raise QueryError(f"{path} is not in this warehouse; sync it first")
         chosen = "max(value) FILTER (WHERE key = ?)"
         columns = ", ".join([chosen] * len(keys))
         marks = ", ".join("?" * len(keys))

@@ -280,6 +280,11 @@ def read_answer(answer: Answer, base_url: str, operation: str) -> dict[str, Any]
         NotFoundError, AuthenticationError, GraphQLError, ResponseShapeError: As they say.
     """
     payload = from_json(answer.body)
+    if answer.status == 501:
+        raise ResponseShapeError(
+            f"{base_url}/graphql does not take requests: this is no W&B server; check its address",
+            operation=operation,
+        )
     if answer.status >= 500 or answer.status in RETRIED_STATUS:
         raise ServerError(
             f"{base_url} answered {answer.status}{_reason(payload)}",

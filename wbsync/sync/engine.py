@@ -166,7 +166,7 @@ class _Sync:
                 self._client,
                 load_document("projects"),
                 {"entity": source},
-                connection=lambda data: data.get("models"),
+                connection=lambda data: data.get("models") or {"edges": []},
                 page_rows=200,
             ):
                 for node in page.nodes:
