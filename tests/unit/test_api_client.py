@@ -239,7 +239,7 @@ def test_what_may_pass_is_tried_again(bad: Reply | None) -> None:
         (Reply(400, errors("Syntax Error")), GraphQLError, 1),
         (Reply(200, errors("permission denied")), GraphQLError, 1),
         (Reply(200, {"data": None}), GraphQLError, 1),
-        (Reply(501, b""), ServerError, 1),
+        (Reply(501, b""), ResponseShapeError, 1),
         (Reply(500, b""), ServerError, 3),
         (Reply(429, b""), RateLimitedError, 3),
         (None, TransportError, 3),
