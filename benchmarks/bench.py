@@ -142,6 +142,7 @@ async def walk_runs(
     from wbsync.settings import resolve_credentials
     from wbsync.state import State
     from wbsync.sync.context import Context
+    from wbsync.sync.engine import patient_collector
     from wbsync.sync.runs import RunSync
 
     post = Transport.post_graphql
@@ -162,9 +163,10 @@ async def walk_runs(
                 entity="sandbox", project=ProjectPath("sandbox", "main"),
                 progress=lambda _: None, concurrency=4,
             )  # fmt: skip
-            begun = time.perf_counter()
-            await RunSync(context, None).run(runs)
-            return time.perf_counter() - begun
+            with patient_collector():
+                begun = time.perf_counter()
+                await RunSync(context, None).run(runs)
+                return time.perf_counter() - begun
     finally:
         Transport.post_graphql = post  # type: ignore[method-assign]
 
