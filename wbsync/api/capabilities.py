@@ -1,7 +1,7 @@
 """What a server can do, learnt from what it refuses.
 
-Servers differ. A field or argument that one does not know comes back as `Cannot query field` or
-`Unknown argument`; it is then taken out of every document sent to that host.
+Servers differ. A field, argument or type that one does not know comes back as `Cannot query field`,
+`Unknown argument` or `Unknown type`; it is then taken out of every document sent to that host.
 Source: core/internal/featurechecker of the wandb SDK takes the same error for "too old".
 """
 
@@ -10,17 +10,22 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from wbsync.api.documents import Document
+from wbsync.api.pruning import pruned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from wbsync.api.documents import Document
+
 _FIELD = re.compile(r"Cannot query field ['\"](?P<field>\w+)['\"] on type ['\"](?P<type>\w+)['\"]")
 _ARGUMENT = re.compile(
     r"Unknown argument ['\"](?P<argument>\w+)['\"] on field ['\"](?P<type>\w+)\.(?P<field>\w+)['\"]"
+)
+
+_TYPE = re.compile(
+    r"Unknown type ['\"](?P<type>\w+)['\"]|can never be of type ['\"](?P<member>\w+)['\"]"
 )
 
 LIFETIME_S = 7 * 86400.0
@@ -33,7 +38,7 @@ class Capabilities:
     """What is known of one host."""
 
     missing_fields: set[str] = field(default_factory=set)
-    """`Type.field` and `Type.field(argument:)` that the server does not know."""
+    """`Type.field`, `Type.field(argument:)` and `... on Type` that the server does not know."""
     filters_updated_at: bool | None = None
     """Whether runs can be filtered by `updatedAt`; None before it was tried."""
     learnt_at: float = field(default_factory=time.time)
@@ -72,7 +77,7 @@ class Capabilities:
 
 
 def learn(messages: Iterable[str]) -> set[str]:
-    """Returns the fields and arguments that messages say a server lacks.
+    """Returns the fields, arguments and types that messages say a server lacks.
 
     >>> sorted(learn(['Cannot query field "updatedAt" on type "Run". Did you mean "createdAt"?']))
     ['Run.updatedAt']
@@ -83,75 +88,21 @@ def learn(messages: Iterable[str]) -> set[str]:
             found.add(f"{match['type']}.{match['field']}")
         elif match := _ARGUMENT.search(message):
             found.add(f"{match['type']}.{match['field']}({match['argument']}:)")
+        elif match := _TYPE.search(message):
+            found.add(f"... on {match['type'] or match['member']}")
     return found
 
 
 def without(document: Document, missing: Iterable[str]) -> Document:
-    """Returns the document less the fields and arguments that a server lacks.
+    """Returns the document less the fields, arguments and types that a server lacks.
 
     A field is taken out only where it is selected of its own type, which schemas/wandb.graphql
-    tells. Selections and variables left empty go too.
+    tells. Selections, fragments and variables left empty go too.
     """
     names = frozenset(missing)
     if not any(_name(n) in document.text for n in names):
         return document
-    return _without(document, names)
-
-
-@lru_cache(maxsize=256)
-def _without(document: Document, names: frozenset[str]) -> Document:
-    import graphql
-
-    schema_types = _parent_types()
-    fields = {tuple(n.split(".", 1)) for n in names if "(" not in n}
-    arguments = {
-        (n.split(".", 1)[0], *n.split(".", 1)[1][:-2].split("(")) for n in names if "(" in n
-    }
-
-    def prune(selections: graphql.SelectionSetNode, parent: str) -> graphql.SelectionSetNode | None:
-        kept: list[graphql.SelectionNode] = []
-        for node in selections.selections:
-            if not isinstance(node, graphql.FieldNode):
-                kept.append(node)
-                continue
-            name = node.name.value
-            if (parent, name) in fields:
-                continue
-            inner = node.selection_set
-            if inner is not None:
-                inner = prune(inner, schema_types.get((parent, name), ""))
-                if inner is None:
-                    continue
-            kept.append(
-                graphql.FieldNode(
-                    alias=node.alias,
-                    name=node.name,
-                    arguments=tuple(
-                        a
-                        for a in node.arguments or ()
-                        if (parent, name, a.name.value) not in arguments
-                    ),
-                    directives=node.directives,
-                    selection_set=inner,
-                )
-            )
-        return graphql.SelectionSetNode(selections=tuple(kept)) if kept else None
-
-    tree = graphql.parse(document.text)
-    operation = tree.definitions[0]
-    assert isinstance(operation, graphql.OperationDefinitionNode)
-    selections = prune(operation.selection_set, "Query")
-    if selections is None:
-        return document
-    body = graphql.print_ast(selections)
-    used = set(re.findall(r"\$(\w+)", body))
-    variables = [
-        graphql.print_ast(v)
-        for v in operation.variable_definitions or ()
-        if v.variable.name.value in used
-    ]
-    head = f"({', '.join(variables)})" if variables else ""
-    return Document(document.name, f"query {document.name}{head} {body}")
+    return pruned(document, missing=names) or document
 
 
 def used_variables(document: Document) -> set[str]:
@@ -160,26 +111,6 @@ def used_variables(document: Document) -> set[str]:
 
 
 def _name(missing: str) -> str:
+    if missing.startswith("... on "):
+        return missing.removeprefix("...")
     return re.split(r"[.(]", missing)[1]
-
-
-_types: dict[tuple[str, str], str] = {}
-
-
-def _parent_types() -> dict[tuple[str, str], str]:
-    """Returns (type, field) to the field's type, from the schema that wbsync relies on."""
-    if not _types:
-        import graphql
-
-        from wbsync.resources import read_resource
-
-        for node in graphql.parse(read_resource("schemas/wandb.graphql")).definitions:
-            if isinstance(
-                node, (graphql.ObjectTypeDefinitionNode, graphql.InterfaceTypeDefinitionNode)
-            ):
-                for f in node.fields or ():
-                    kind: Any = f.type
-                    while not isinstance(kind, graphql.NamedTypeNode):
-                        kind = kind.type
-                    _types[node.name.value, f.name.value] = kind.name.value
-    return _types

@@ -10,12 +10,14 @@ import time
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wbsync.api.capabilities import Capabilities, learn, used_variables, without
 from wbsync.api.documents import load_document
 from wbsync.api.jsontext import as_json, from_json
 from wbsync.api.pacer import Pacer
+from wbsync.api.parts import leave_out, refusals
+from wbsync.api.pruning import pruned
 from wbsync.api.transport import (
     RETRIED_STATUS,
     Answer,
@@ -38,10 +40,11 @@ from wbsync.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
     from pathlib import Path
 
     from wbsync.api.documents import Document
+    from wbsync.api.pruning import Part
     from wbsync.model import ProjectPath
     from wbsync.settings import Credentials
 
@@ -53,6 +56,8 @@ MAX_WAIT_S = 60.0
 TRANSIENT = re.compile(
     r"internal|timeout|timed out|temporar|unavailable|deadlock|try again", re.IGNORECASE
 )
+
+T = TypeVar("T")
 
 
 class Client:
@@ -136,6 +141,32 @@ class Client:
             RateLimitedError, ServerError, TransportError: Still so after all tries.
             ResponseShapeError: The answer is not GraphQL's.
         """
+        data, _ = await self.execute_parts(document, variables, (), max_attempts=max_attempts)
+        return data
+
+    async def execute_parts(
+        self,
+        document: Document,
+        variables: Mapping[str, Any],
+        parts: Collection[Part],
+        *,
+        max_attempts: int | None = None,
+    ) -> tuple[dict[str, Any], dict[Part, str]]:
+        """Executes a document of which the server may refuse some parts.
+
+        Args:
+            document: What to ask.
+            variables: Its variables.
+            parts: Paths of response keys that the caller can do without.
+            max_attempts: As for `execute`.
+
+        Returns:
+            The data, and each part that the server refused with its words. What an error touched
+            is null in the data: an entry of the part's list, or the part.
+
+        Raises:
+            ApiError: As `execute`; for errors outside the parts, too.
+        """
         while True:
             known = set(self.capabilities.missing_fields)
             fitting = without(document, known)
@@ -148,15 +179,37 @@ class Client:
                 }
             )
             try:
-                data: dict[str, Any] = await self._retried(
-                    partial(self._execute, body, fitting.name), max_attempts
+                return await self._retried(
+                    partial(self._execute_parts, body, fitting.name, parts), max_attempts
                 )
             except GraphQLError as error:
                 self.capabilities.learn(messages(error))
-                if without(document, self.capabilities.missing_fields).text == fitting.text:
+                if without(document, self.capabilities.missing_fields).text != fitting.text:
+                    continue
+                if (refused := refusals(error, parts)) is not None:
+                    return leave_out(error, refused), self._told(refused)
+                rest = pruned(document, parts=frozenset(parts)) if parts else None
+                if rest is None:
                     raise
-            else:
-                return data
+                words = (messages(error) or [str(error)])[0]
+                data = await self.execute(rest, variables, max_attempts=max_attempts)
+                return data, self._told(dict.fromkeys(parts, words))
+
+    async def _execute_parts(
+        self, body: bytes, operation: str, parts: Collection[Part]
+    ) -> tuple[dict[str, Any], dict[Part, str]]:
+        """Takes a refusal of parts as an answer, unless its words say that it may pass."""
+        try:
+            return await self._execute(body, operation), {}
+        except GraphQLError as error:
+            refused = refusals(error, parts)
+            if refused is None or any(TRANSIENT.search(text) for text in messages(error)):
+                raise
+            return leave_out(error, refused), self._told(refused)
+
+    def _told(self, refused: dict[Part, str]) -> dict[Part, str]:
+        """Returns a server's words fit to be shown."""
+        return {part: clean(self._transport.masked(words)) for part, words in refused.items()}
 
     async def _execute(self, body: bytes, operation: str) -> dict[str, Any]:
         async with self._pacer:
@@ -186,12 +239,11 @@ class Client:
             SignedUrlExpiredError: Ask W&B for a new URL.
             ServerError, TransportError: Still so after all tries.
         """
-        size: int = await self._retried(partial(self._transport.download, url, path))
-        return size
+        return await self._retried(partial(self._transport.download, url, path))
 
     async def _retried(
-        self, call: Callable[[], Awaitable[Any]], max_attempts: int | None = None
-    ) -> Any:
+        self, call: Callable[[], Awaitable[T]], max_attempts: int | None = None
+    ) -> T:
         """Returns what `call` does, trying again while its error may pass."""
         for attempt in count(1):
             try:
