@@ -63,6 +63,8 @@ def _names(text: str | None) -> tuple[str, ...]:
     help="Be an older server that lacks these fields, e.g. updatedAt,parquetHistory; the word"
     " updatedAtFilter takes only the filter away.",
 )  # fmt: skip
+@click.option("--deny", metavar="FIELD,…", help="Answer an error for these fields, e.g. members.")
+@click.option("--hide", metavar="FIELD,…", help="Answer null for these fields.")
 @click.option("--max-page-rows", type=click.IntRange(1), help="Cap on the size of a page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON.")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
@@ -86,6 +88,8 @@ def serve(
     fault_kinds: str,
     seed: int | None,
     without: str | None,
+    deny: str | None,
+    hide: str | None,
     max_page_rows: int | None,
     as_json: bool,
     until_stdin_closes: bool,
@@ -112,10 +116,10 @@ def serve(
     options = Options(
         exports=exports, latency_ms=latency_ms, rate_limit=rate_limit, fault_rate=fault_rate,
         fault_kinds=_names(fault_kinds), seed=seed, without=_names(without),
-        max_page_rows=max_page_rows,
+        max_page_rows=max_page_rows, denied=_names(deny), hidden=_names(hide),
     )  # fmt: skip
     try:
-        build_schema(options.without)
+        build_schema(options.without, options.denied, options.hidden)
         if rate_limit:
             parse_rate(rate_limit)
     except ValueError as error:

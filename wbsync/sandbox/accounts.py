@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from graphql import GraphQLError
+
 from wbsync.sandbox.nodes import Node, Scope, by_key, connection, marks
-from wbsync.sandbox.store import global_id
+from wbsync.sandbox.store import global_id, make_team, make_user, now, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,24 +114,48 @@ class EntityNode(Node):
     def xxhashDigestsEnabled(self) -> bool:
         return False
 
-    def members(self) -> list[dict[str, Any]]:
-        rows = self.store.rows(
-            "SELECT u.*, m.admin AS is_admin FROM members m JOIN users u ON u.pk = m.user_pk"
-            " WHERE m.entity_pk = ? ORDER BY u.pk",
-            self.row["pk"],
+    def readOnlyAdmin(self) -> bool:
+        return False
+
+    def privateOnly(self) -> bool:
+        return False
+
+    def storageBytes(self) -> int:
+        return int(
+            self.store.value(
+                "SELECT (SELECT coalesce(sum(b.size), 0) FROM files f JOIN blobs b ON b.id = f.blob"
+                " JOIN runs r ON r.pk = f.run_pk JOIN projects p ON p.pk = r.project_pk"
+                " WHERE p.entity_pk = ?1) + (SELECT coalesce(sum(a.size), 0) FROM artifacts a"
+                " JOIN collections c ON c.pk = a.collection_pk"
+                " JOIN projects p ON p.pk = c.project_pk WHERE p.entity_pk = ?1)",
+                self.row["pk"],
+            )
         )
-        return [
-            {
-                "id": global_id("User", row["pk"]),
-                "username": row["username"],
-                "name": row["name"],
-                "email": row["email"],
-                "admin": bool(row["is_admin"]),
-                "pending": False,
-                "accountType": "MEMBER",
-            }
-            for row in rows
-        ]
+
+    def codeSavingEnabled(self) -> bool:
+        return True
+
+    def defaultAccess(self) -> str:
+        return "ENTITY_WRITE"
+
+    def isPaid(self) -> bool:
+        return False
+
+    def members(self) -> list[dict[str, Any]]:
+        return list_members(self.scope, self.row["pk"])
+
+    def integrations(self, **page: Any) -> dict[str, Any]:
+        from wbsync.sandbox.automations import integration_connection
+
+        return integration_connection(self.scope, self.row["pk"], **page)
+
+    def triggers(
+        self, filters: str | None = None, order: str | None = None, **page: Any
+    ) -> dict[str, Any]:
+        del order
+        from wbsync.sandbox.automations import trigger_connection
+
+        return trigger_connection(self.scope, self.row["pk"], filters, **page)
 
     def organization(self) -> OrganizationNode | None:
         row = self.store.row(
@@ -161,9 +188,125 @@ class OrganizationNode(Node):
         )
         return None if row is None else EntityNode(self.scope, row)
 
+    def triggers(self, **page: Any) -> dict[str, Any] | None:
+        entity = self.orgEntity()
+        return None if entity is None else entity.triggers(**page)
+
     def coreWeaveOrganizationId(self) -> None:
         return None
 
     def featureFlags(self, rampIDType: str) -> list[Any]:
         del rampIDType
         return []
+
+
+def list_members(scope: Scope, team_pk: int) -> list[dict[str, Any]]:
+    """Returns who is invited to a team, then its members; keys of service accounts for admins."""
+    store, viewer = scope.store, scope.viewer
+    rows = store.rows(
+        "SELECT u.*, m.admin AS is_admin, s.user_pk AS service FROM members m"
+        " JOIN users u ON u.pk = m.user_pk LEFT JOIN service_accounts s ON s.user_pk = u.pk"
+        " WHERE m.entity_pk = ? ORDER BY u.pk",
+        team_pk,
+    )
+    manages = viewer["admin"] or any(r["pk"] == viewer["pk"] and r["is_admin"] for r in rows)
+    members = [
+        {
+            "id": global_id("Member", team_pk, row["pk"]),
+            "username": row["username"],
+            "name": row["name"],
+            "email": row["email"] if manages or row["pk"] == viewer["pk"] else None,
+            "admin": bool(row["is_admin"]),
+            "pending": False,
+            "accountType": "SERVICE" if row["service"] else "MEMBER",
+            "apiKey": row["api_key"] if row["service"] and manages else None,
+        }
+        for row in rows
+    ]
+    invited = [
+        {
+            "id": global_id("Invite", row["pk"]),
+            "name": row["email"],
+            "email": row["email"],
+            "admin": bool(row["admin"]),
+            "pending": True,
+            "accountType": "MEMBER",
+        }
+        for row in store.rows("SELECT * FROM invites WHERE entity_pk = ? ORDER BY pk", team_pk)
+    ]
+    return invited + members
+
+
+def _team_pk(scope: Scope, name: str) -> int:
+    """Returns the key of a team that the viewer belongs to.
+
+    Raises:
+        GraphQLError: There is none.
+    """
+    row = scope.store.row("SELECT * FROM entities WHERE name = ? AND kind = 'team'", name)
+    if row is None or not scope.may_see(row["pk"]):
+        raise GraphQLError("team not found or permission denied")
+    return int(row["pk"])
+
+
+def create_team(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
+    """Makes a team whose administrator is the one named, else the viewer."""
+    name = values["teamName"]
+    admin = values.get("teamAdminUserName") or scope.viewer["username"]
+    try:
+        make_team(scope.store, name, members=[admin])
+    except (LookupError, ValueError) as error:
+        raise GraphQLError(str(error)) from error
+    pk = _team_pk(scope, name)
+    scope.store.write(
+        "UPDATE members SET admin = 1 WHERE entity_pk = ?"
+        " AND user_pk = (SELECT pk FROM users WHERE username = ?)",
+        pk, admin,
+    )  # fmt: skip
+    return {"entity": load_entities(scope, [pk])[0]}
+
+
+def create_invite(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
+    """Adds a user to a team by name, or invites one by mail."""
+    store, pk = scope.store, _team_pk(scope, values["entityName"])
+    admin = int(bool(values.get("admin")))
+    username, email = values.get("username"), values.get("email")
+    user = store.row("SELECT * FROM users WHERE username = ?", username)
+    if user is not None:
+        store.write("INSERT OR IGNORE INTO members VALUES (?, ?, ?)", pk, user["pk"], admin)
+    elif email:
+        store.write(
+            "INSERT OR IGNORE INTO invites(entity_pk, email, admin, createdAt) VALUES (?, ?, ?, ?)",
+            pk, email, admin, now(),
+        )  # fmt: skip
+    else:
+        raise GraphQLError(f"user {username} not found")
+    invite = {"id": global_id("Invite", pk, username or email), "name": username or email}
+    return {"invite": {**invite, "email": email, "createdAt": now(), "toUser": None}}
+
+
+def delete_invite(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
+    """Takes a member, or an invitation, from a team."""
+    store, pk = scope.store, _team_pk(scope, values.get("entityName") or "")
+    parts = parse_id(values.get("id") or "")
+    if parts[:1] == ["Member"]:
+        store.write("DELETE FROM members WHERE entity_pk = ? AND user_pk = ?", pk, parts[2])
+    elif parts[:1] == ["Invite"]:
+        store.write("DELETE FROM invites WHERE entity_pk = ? AND pk = ?", pk, parts[1])
+    else:
+        return {"success": False}
+    return {"success": True}
+
+
+def create_service_account(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
+    """Makes a service account of a team, with a key of its own."""
+    store, pk = scope.store, _team_pk(scope, values["entityName"])
+    name = values["description"]
+    username = "-".join(["service", secrets.token_hex(4)])
+    with store.transaction():
+        make_user(store, username)
+        user_pk = store.value("SELECT pk FROM users WHERE username = ?", username)
+        store.write("UPDATE users SET name = ? WHERE pk = ?", name, user_pk)
+        store.write("INSERT INTO service_accounts VALUES (?, ?)", user_pk, pk)
+        store.write("INSERT INTO members(entity_pk, user_pk) VALUES (?, ?)", pk, user_pk)
+    return {"user": UserNode.load(scope, user_pk)}

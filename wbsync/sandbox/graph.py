@@ -13,6 +13,7 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
+    GraphQLUnionType,
     execute,
     parse,
     validate,
@@ -23,9 +24,9 @@ from graphql import (
 from graphql.language import ast
 
 from wbsync.resources import read_resource
-from wbsync.sandbox import artifacts, files, projects, runs, sweeps
+from wbsync.sandbox import accounts, artifacts, automations, files, projects, runs, sweeps, views
 from wbsync.sandbox.accounts import EntityNode, OrganizationNode, UserNode
-from wbsync.sandbox.nodes import Scope, resolve_field, resolve_type
+from wbsync.sandbox.nodes import Options, Scope, resolve_field, resolve_type
 from wbsync.sandbox.store import global_id, now, parse_id
 
 if TYPE_CHECKING:
@@ -35,7 +36,17 @@ FEATURES = (
     "LARGE_FILENAMES", "ARTIFACT_TAGS", "CLIENT_IDS", "TOTAL_COUNT_IN_FILE_CONNECTION",
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILES", "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION", "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",  # noqa: E501
+    "QUERY_AUTOMATIONS_ON_ENTITY", "AUTOMATION_SCOPE_ENTITY", "AUTOMATION_EVENT_RUN_METRIC_ZSCORE",
+    "AUTOMATION_EVENT_ADD_ARTIFACT_TAG", "AUTOMATION_EVENT_REMOVE_ARTIFACT_TAG",
+    "AUTOMATION_EVENT_ADD_COLLECTION_TAG", "AUTOMATION_EVENT_REMOVE_COLLECTION_TAG",
+    "AUTOMATION_EVENT_UNLINK_ARTIFACT", "AUTOMATION_ACTION_ARIA",
 )  # fmt: skip
+
+FEATURE_NEEDS = {
+    "QUERY_AUTOMATIONS_ON_ENTITY": {"triggers", "Entity.triggers"},
+    "AUTOMATION_ACTION_ARIA": {"ARIATriggeredAction"},
+}
+"""Feature to the entries of `--without` of which any takes it away."""
 
 NOT_FIELDS = frozenset({"updatedAtFilter"})
 """Entries of `--without` that are no fields of the schema."""
@@ -43,33 +54,69 @@ NOT_FIELDS = frozenset({"updatedAtFilter"})
 MAX_DOCUMENTS = 256
 
 
-def build_schema(without: Sequence[str]) -> GraphQLSchema:
-    """Returns the schema, less the fields that an older server lacks.
+def build_schema(
+    without: Sequence[str], denied: Sequence[str] = (), hidden: Sequence[str] = ()
+) -> GraphQLSchema:
+    """Returns the schema, less what an older server lacks and what the key may not see.
+
+    A name is `Type.field`; or `field`, which means that of `Run` where that has it, else those of
+    every type; or, to take a type away, `Type`.
 
     Args:
-        without: `Type.field`; or `field`, which leaves it out of `Run` where that has it, else out
-            of every type.
+        without: Fields and types to take away.
+        denied: Fields that fail with an error.
+        hidden: Fields that are null.
 
     Raises:
         ValueError: A name is in no type.
     """
     schema = build_schema_of(read_resource("schemas/wandb.graphql"))
-    types = {
-        name: kind.fields
-        for name, kind in schema.type_map.items()
-        if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType)
-    }
     for name in without:
         if name in NOT_FIELDS:
             continue
-        owner, _, field = name.rpartition(".")
-        having = [t for t, fields in types.items() if field in fields]
-        chosen = [owner] if owner else ["Run"] if "Run" in having else having
-        if not set(chosen) & set(having):
-            raise ValueError(f"no type has a field {name}")
-        for type_name in chosen:
-            del types[type_name][field]
+        if name[0].isupper() and name in schema.type_map:
+            _take_away(schema, name)
+            continue
+        for fields, field in _places(schema, name):
+            del fields[field]
+    for name in denied:
+        for fields, field in _places(schema, name):
+            fields[field].resolve = _denied
+    for name in hidden:
+        for fields, field in _places(schema, name):
+            fields[field].resolve = _hidden
     return schema
+
+
+def _places(schema: GraphQLSchema, name: str) -> list[tuple[dict[str, Any], str]]:
+    """Returns where a name of a field stands: fields of a type, and the name in them."""
+    owner, _, field = name.rpartition(".")
+    types: dict[str, dict[str, Any]] = {
+        type_name: kind.fields
+        for type_name, kind in schema.type_map.items()
+        if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType)
+    }
+    having = [t for t, fields in types.items() if field in fields]
+    chosen = [owner] if owner else ["Run"] if "Run" in having else having
+    if not set(chosen) & set(having):
+        raise ValueError(f"no type has a field {name}")
+    return [(types[type_name], field) for type_name in chosen]
+
+
+def _take_away(schema: GraphQLSchema, name: str) -> None:
+    """Takes a type out of the schema, and out of the unions that it is in."""
+    del schema.type_map[name]
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLUnionType):
+            kind.types = tuple(t for t in kind.types if t.name != name)
+
+
+def _denied(*_: Any, **__: Any) -> None:
+    raise GraphQLError("permission denied")
+
+
+def _hidden(*_: Any, **__: Any) -> None:
+    return None
 
 
 class Query:
@@ -83,7 +130,11 @@ class Query:
 
     def serverInfo(self) -> dict[str, Any]:
         return {
-            "features": [{"name": name, "isEnabled": True} for name in FEATURES],
+            "features": [
+                {"name": name, "isEnabled": True}
+                for name in FEATURES
+                if not FEATURE_NEEDS.get(name, set()) & set(self.scope.options.without)
+            ],
             "cliVersionInfo": {"max_cli_version": "99.0.0", "min_cli_version": "0.10.0"},
             "latestLocalVersionInfo": None,
         }
@@ -133,6 +184,9 @@ class Query:
         parts = parse_id(id)
         return sweeps.SweepNode.load(self.scope, int(parts[2])) if len(parts) == 3 else None
 
+    def view(self, id: str) -> Any:  # noqa: A002
+        return views.find_view(self.scope, id)
+
 
 def _update_run_state(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
     pk = runs.run_by_id(scope, values["id"])
@@ -180,6 +234,16 @@ MUTATIONS = {
     "deleteAliases": partial(artifacts.edit_aliases, adds=False),
     "deleteArtifact": artifacts.delete_artifact,
     "linkArtifact": artifacts.link_artifact,
+    "upsertView": views.upsert_view,
+    "deleteView": views.delete_view,
+    "createFilterTrigger": automations.create_trigger,
+    "updateFilterTrigger": automations.update_trigger,
+    "deleteTrigger": automations.delete_trigger,
+    "createGenericWebhookIntegration": automations.create_webhook,
+    "createTeam": accounts.create_team,
+    "createInvite": accounts.create_invite,
+    "deleteInvite": accounts.delete_invite,
+    "createServiceAccount": accounts.create_service_account,
 }
 """Field of `Mutation` to what it does; each takes the request's scope and the input."""
 
@@ -198,8 +262,8 @@ def _never(_value: Any) -> TypeGuard[Awaitable[Any]]:
 class Graph:
     """Executes GraphQL over the schema; a document that was valid once is not checked again."""
 
-    def __init__(self, without: Sequence[str]) -> None:
-        self.schema = build_schema(without)
+    def __init__(self, options: Options) -> None:
+        self.schema = build_schema(options.without, options.denied, options.hidden)
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
 
     def parse(self, text: str) -> DocumentNode:
@@ -244,7 +308,7 @@ class Graph:
         response: dict[str, Any] = {"data": result.data}  # type: ignore[union-attr]
         if result.errors:  # type: ignore[union-attr]
             response["errors"] = [
-                {"message": e.message, "path": e.path}
+                {"message": e.message, "path": e.path, "extensions": e.extensions or {}}
                 for e in result.errors  # type: ignore[union-attr]
             ]
         return response

@@ -33,7 +33,11 @@ class Options:
     """What of a history counts as exported: all, half or none."""
     max_page_rows: int | None = None
     without: tuple[str, ...] = ()
-    """Fields of the schema that this server is too old to know, and `updatedAtFilter`."""
+    """Fields and types of the schema that this server is too old to know, and `updatedAtFilter`."""
+    denied: tuple[str, ...] = ()
+    """Fields that the key may not see: the server answers with an error at their place."""
+    hidden: tuple[str, ...] = ()
+    """Fields that the key may not see: the server answers null."""
     latency_ms: float = 0
     rate_limit: str | None = None
     """Requests in a time, such as 300/min or 20/s."""
@@ -121,7 +125,7 @@ def resolve_field(source: Any, info: GraphQLResolveInfo[Any], **args: Any) -> An
 
 def resolve_type(source: Any, _info: GraphQLResolveInfo[Any], _abstract: Any) -> str:
     """Returns which type of an interface or union an object is."""
-    return str(source.typename)
+    return str(source["__typename"] if isinstance(source, dict) else source.typename)
 
 
 def to_cursor(key: object, position: int) -> str:

@@ -194,6 +194,25 @@ class ProjectNode(Node):
         found = find_collection(self.scope, self.row["pk"], collection)
         return None if found is None else found.artifactMembership(alias or "latest")
 
+    def views(self) -> str:
+        return "{}"
+
+    def allViews(
+        self,
+        viewType: str | None = None,
+        viewName: str | None = None,
+        userName: str | None = None,
+        **page: Any,
+    ) -> dict[str, Any]:
+        from wbsync.sandbox.views import view_connection
+
+        return view_connection(self.scope, self.row["pk"], viewType, viewName, userName, **page)
+
+    def triggers(self) -> list[Any]:
+        from wbsync.sandbox.automations import triggers_of_project
+
+        return triggers_of_project(self.scope, self.row["pk"])
+
     def artifact(self, name: str) -> Any:
         membership = self.artifactCollectionMembership(name)
         return None if membership is None else membership.artifact()

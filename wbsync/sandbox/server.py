@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -24,6 +25,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from wbsync.sandbox import artifacts
+from wbsync.sandbox.automations import edit_integration
 from wbsync.sandbox.graph import Graph, fields_of
 from wbsync.sandbox.history import take_lines
 from wbsync.sandbox.nodes import Options, Scope, sign
@@ -50,7 +52,7 @@ class Api:
     def __init__(self, store: Store, options: Options) -> None:
         self._store = store
         self._options = options
-        self._graph = Graph(options.without)
+        self._graph = Graph(options)
 
     def app(self) -> Starlette:
         """Returns the ASGI application."""
@@ -110,6 +112,8 @@ class Api:
         answer = self._graph.execute(document, variables, operation, scope)
         if "errors" in answer:
             entry["errors"] = [error["message"] for error in answer["errors"]]
+            status = max(error["extensions"].get("status", 200) for error in answer["errors"])
+            return JSONResponse(answer, status_code=status)
         return JSONResponse(answer)
 
     def _run_pk(self, request: Request, scope: Scope) -> int | None:
@@ -174,7 +178,7 @@ class Api:
         return RedirectResponse(scope.signed_url(blob, "get"), status_code=302)
 
     async def admin(self, request: Request) -> Response:
-        """Makes users, teams and organisations; only an administrator may."""
+        """Makes users, teams, organisations, integrations; only an administrator may."""
         user = self._user(request)
         if user is None or not user["admin"]:
             return _error(401 if user is None else 403, "an administrator's key is needed")
@@ -186,6 +190,7 @@ class Api:
                 self._store, name, organization, members
             ),
             "organizations": lambda name, members=(): make_organization(self._store, name, members),
+            "integrations": partial(edit_integration, self._store),
         }
         make = makers.get(request.path_params["kind"])
         if make is None:

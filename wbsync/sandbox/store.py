@@ -100,6 +100,21 @@ CREATE TABLE IF NOT EXISTS usage(
   PRIMARY KEY(run_pk, direction, artifact_pk)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS usage_artifact ON usage(artifact_pk, direction);
 CREATE TABLE IF NOT EXISTS client_ids(client_id TEXT PRIMARY KEY, artifact_pk INTEGER);
+CREATE TABLE IF NOT EXISTS service_accounts(user_pk INTEGER PRIMARY KEY, entity_pk INTEGER);
+CREATE TABLE IF NOT EXISTS invites(
+  pk INTEGER PRIMARY KEY, entity_pk INTEGER, email TEXT, admin INTEGER, createdAt TEXT,
+  UNIQUE(entity_pk, email));
+CREATE TABLE IF NOT EXISTS views(
+  pk INTEGER PRIMARY KEY, project_pk INTEGER, type TEXT, name TEXT, displayName TEXT,
+  description TEXT, spec TEXT, user_pk INTEGER, createdAt TEXT, updatedAt TEXT);
+CREATE INDEX IF NOT EXISTS views_project ON views(project_pk, type);
+CREATE TABLE IF NOT EXISTS integrations(
+  pk INTEGER PRIMARY KEY, entity_pk INTEGER, kind TEXT, name TEXT, urlEndpoint TEXT,
+  teamName TEXT, channelName TEXT);
+CREATE TABLE IF NOT EXISTS triggers(
+  pk INTEGER PRIMARY KEY, entity_pk INTEGER, name TEXT, description TEXT, enabled INTEGER,
+  scope_type TEXT, scope_pk INTEGER, event_type TEXT, filter TEXT, action_type TEXT, action TEXT,
+  createdAt TEXT, updatedAt TEXT, UNIQUE(entity_pk, name));
 """
 
 _OF_RUN = ("bodies", "lines", "parts", "files", "usage")
@@ -110,6 +125,11 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def instant() -> str:
+    """Returns the server's time to the microsecond, so that two edits never bear the same."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def global_id(kind: str, *parts: object) -> str:
     """Returns an opaque id such as W&B gives."""
     return base64.b64encode(":".join([kind, *map(str, parts)]).encode()).decode()
@@ -118,9 +138,10 @@ def global_id(kind: str, *parts: object) -> str:
 def parse_id(text: str) -> list[str]:
     """Returns kind and parts of an id that `global_id` made; empty for anything else."""
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4)).decode().split(":")
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4)).decode()
     except ValueError:
         return []
+    return decoded.split(":") if decoded else []
 
 
 class Store:
