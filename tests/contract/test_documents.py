@@ -8,7 +8,7 @@ from pathlib import Path
 import graphql
 import pytest
 
-from wbsync.api import Document, load_document, run_batch_document
+from wbsync.api import Document, batch_document, load_document, run_batch_document
 from wbsync.api.capabilities import used_variables, without
 from wbsync.resources import read_resource, resource_root
 
@@ -55,6 +55,17 @@ def test_every_batch_is_valid(kind: str, count: int) -> None:
     assert aliases == [f"r{index}" for index in range(count)]
 
 
+@pytest.mark.parametrize("count", [1, 2, 25])
+def test_a_batch_of_views_is_valid(count: int) -> None:
+    """A template without shared variables, at the top of the query, is one, too."""
+    document = batch_document("views", count)
+    assert problems(document) == []
+    assert used_variables(document) == {f"id{index}" for index in range(count)}
+    assert re.findall(r"^ +(r\d+): view", document.text, re.MULTILINE) == [
+        f"r{index}" for index in range(count)
+    ]
+
+
 def test_there_are_templates() -> None:
     """The kinds that the sync engine batches exist."""
     assert {"exports", "rows", "events", "lineage"} <= set(TEMPLATES)
@@ -62,19 +73,21 @@ def test_there_are_templates() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_document_is_one_named_operation_in_its_own_file(name: str) -> None:
-    """A file holds one query, named as the file, with its purpose above it."""
+    """A file holds one query, named as the file, with its purpose above it; else fragments."""
     text = (FOLDER / f"{name}.graphql").read_text()
     assert re.match(r"# \S.*\.\n", text)
     definitions = graphql.parse(text).definitions
-    assert len(definitions) == 1
+    others = [d for d in definitions if not isinstance(d, graphql.FragmentDefinitionNode)]
+    assert len(others) == 1
     assert load_document(name).name.lower() == name.replace("_", "")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_document_asks_for_no_secret(name: str) -> None:
-    """Keys of others that the schema offers are never asked for, and no schema is asked for."""
+    """Secrets of others that the schema offers are never asked for, and no schema is asked for."""
     text = load_document(name).text
-    assert "apiKey" not in text
+    for secret in ("apiKey", "requestPayload", "template", "accessToken", "photoUrl"):
+        assert secret not in text
     assert "__schema" not in text
     assert "__type(" not in text
 
@@ -104,6 +117,21 @@ def test_a_variable_whose_last_use_is_gone_is_gone() -> None:
     assert "filters" not in fitting.text
     assert "$order" in fitting.text
     assert problems(fitting) == []
+
+
+def test_fragments_are_fitted_too() -> None:
+    """Fields and types that a server lacks go from fragments, and fragments that nothing is left of."""
+    state = load_document("entity_state")
+    missing = {"Trigger.updatedAt", "... on ARIATriggeredAction", "User.deletedAt", "Entity.members"}
+    fitting = without(state, missing)
+    assert problems(fitting) == []
+    for gone in ("updatedAt", "prompt", "deletedAt", "members"):
+        assert gone not in fitting.text
+    assert "... on Entity" in fitting.text
+    bare = without(state, {"Entity.triggers", "Project.triggers"})
+    assert problems(bare) == []
+    assert "TriggerFields" not in bare.text
+    assert "$triggers" not in bare.text
 
 
 def test_a_field_whose_selection_is_emptied_is_gone() -> None:

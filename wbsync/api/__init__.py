@@ -2,8 +2,8 @@
 
 from wbsync.api.capabilities import Capabilities
 from wbsync.api.client import Client
-from wbsync.api.documents import Document, load_document, run_batch_document
-from wbsync.api.pagination import Page, iter_pages
+from wbsync.api.documents import Document, batch_document, load_document, run_batch_document
+from wbsync.api.pagination import Page, Pager, iter_pages
 from wbsync.api.transport import Meter
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "Document",
     "Meter",
     "Page",
+    "Pager",
+    "batch_document",
     "iter_pages",
     "load_document",
     "run_batch_document",

@@ -1,6 +1,6 @@
 """The GraphQL documents, one operation a file in `queries/wandb/`.
 
-Documents for many runs at once are built from a template that holds one run's selection: only
+Documents for many objects at once are built from a template that holds one's selection: only
 aliases (r0, r1, ...) and variable names (n0, n1, ...) are made here, never text of a server's.
 """
 
@@ -34,28 +34,40 @@ def load_document(name: str) -> Document:
 
 
 @cache
-def run_batch_document(kind: str, count: int) -> Document:
-    """Returns a document that asks the same of several runs of one project.
+def batch_document(template: str, count: int) -> Document:
+    """Returns a document that asks the same of several objects.
 
     Args:
-        kind: Template `queries/wandb/run_<kind>.graphql`: a query of one run aliased `r0`, whose
-            per-run variables end in 0.
-        count: Number of runs; their variables are the template's with 0 to count - 1 at the end.
+        template: `queries/wandb/<template>.graphql`: a query of one object aliased `r0`, whose
+            own variables end in 0 and come last.
+        count: Number of objects; their variables are the template's with 0 to count - 1 at the
+            end.
     """
-    one = load_document(f"run_{kind}")
+    one = load_document(template)
     match = re.fullmatch(
-        r"\s*query (?P<name>\w+)\((?P<shared>[^)]*?)(?P<own>(?:, \$\w+0: [\w!]+)+)\) \{"
-        r"(?P<head>.*?)(?P<run>    r0: run.*?\n    \})(?P<tail>.*)",
+        r"\s*query (?P<name>\w+)\((?P<shared>[^)]*?)(?P<own>(?:(?:, )?\$\w+0: [\w!]+)+)\) \{"
+        r"(?P<head>.*?)(?P<object>(?<=\n)(?P<indent> +)r0: .*?\n(?P=indent)\})(?P<tail>.*)",
         one.text,
         re.DOTALL,
     )
     if match is None:
-        raise ValueError(f"queries/wandb/run_{kind}.graphql is no template")
+        raise ValueError(f"queries/wandb/{template}.graphql is no template")
 
     def numbered(text: str, index: int) -> str:
         return re.sub(r"\br0\b", f"r{index}", re.sub(r"(\$\w*?)0\b", rf"\g<1>{index}", text))
 
-    own = "".join(numbered(match["own"], i) for i in range(count))
-    runs = "\n".join(numbered(match["run"], i) for i in range(count))
-    text = f"query {one.name}({match['shared']}{own}) {{{match['head']}{runs}{match['tail']}"
+    own = ", ".join(numbered(match["own"].removeprefix(", "), i) for i in range(count))
+    shared = f"{match['shared']}, " if match["shared"] else ""
+    objects = "\n".join(numbered(match["object"], i) for i in range(count))
+    text = f"query {one.name}({shared}{own}) {{{match['head']}{objects}{match['tail']}"
     return Document(one.name, text)
+
+
+def run_batch_document(kind: str, count: int) -> Document:
+    """Returns a document that asks the same of several runs of one project.
+
+    Args:
+        kind: Template `queries/wandb/run_<kind>.graphql`.
+        count: Number of runs.
+    """
+    return batch_document(f"run_{kind}", count)

@@ -103,6 +103,18 @@ def parse_json(text: str | bytes | None) -> Any:
         raise ValueError("JSON that is nested too deeply") from error
 
 
+def json_text(text: str | None) -> str | None:
+    """Returns JSON text as canonical JSON; what is no JSON becomes a JSON string.
+
+    >>> json_text('{"b": 1, "a": NaN}'), json_text("no {"), json_text(None)
+    ('{"a":"NaN","b":1}', '"no {"', None)
+    """
+    try:
+        return None if text is None else canonical_json(parse_json(text))
+    except (ValueError, RecursionError):
+        return canonical_json(text)
+
+
 _DIGITS = bytes(ord("0") if chr(b).isdigit() else b for b in range(128)) + bytes(range(128, 256))
 _BIG = b"0" * 19
 

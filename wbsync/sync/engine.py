@@ -253,8 +253,14 @@ class _Sync:
         )
         self._tallies[entity] = context.tally
         for stream in ENTITY_STREAMS:
-            if self._options.wants(stream.tables, on_request=stream.on_request):
+            if not self._options.wants(stream.tables, on_request=stream.on_request):
+                continue
+            try:
                 await stream.run(context)
+            except TransportError:
+                raise
+            except ApiError as error:
+                context.skip(f"{entity} {', '.join(stream.tables)}", str(error))
 
     def _skipped(self) -> tuple[Skipped, ...]:
         return (*self._failed, *(s for t in self._tallies.values() for s in t.skipped))

@@ -18,6 +18,7 @@ from wbsync.extract.artifacts import (
 )
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.sweeps import build_sweep_rows
+from wbsync.sync.context import Context
 from wbsync.sync.runs import project_filter
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from wbsync.sync.context import Context
+    from wbsync.lake.delta import Filter
+    from wbsync.sync.context import EntityContext
 
 PAGE_ROWS = 100
 VOLATILE = frozenset({"synced_at", "deleted_at"})
@@ -192,11 +194,19 @@ async def _sync_collection(context: Context, type_name: str, collection: str) ->
     await context.write("artifact_aliases", aliases, scope=scope)
 
 
-async def read_held(context: Context, table: str) -> pa.Table:
-    """Returns what is held of a table for the context's project."""
-    return await asyncio.to_thread(
-        lambda: context.lake.read(table, filters=project_filter(context))
-    )
+async def read_held(
+    context: EntityContext, table: str, where: Sequence[Filter] | None = None
+) -> pa.Table:
+    """Returns what is held of a table, for the context's project where nothing else is said."""
+    filters = scope_filter(context) if where is None else where
+    return await asyncio.to_thread(lambda: context.lake.read(table, filters=filters))
+
+
+def scope_filter(context: EntityContext) -> list[Filter]:
+    """Returns the lake filter for the context's project or, without one, for its entity."""
+    if isinstance(context, Context):
+        return project_filter(context)
+    return [("entity", "=", context.entity)]
 
 
 def project_variables(context: Context) -> dict[str, Any]:
@@ -219,20 +229,27 @@ def changed_keys(held: pa.Table, rows: pa.Table, key: Sequence[str]) -> set[tupl
 
 
 async def write_changes(
-    context: Context, table: str, rows: pa.Table, *, key: list[str], gone: bool = True
+    context: EntityContext,
+    table: str,
+    rows: pa.Table,
+    *,
+    key: list[str],
+    gone: bool = True,
+    where: Sequence[Filter] | None = None,
 ) -> None:
     """Writes the rows that differ from what is held, and marks held rows that are listed no more.
 
     Args:
-        context: The project's sync.
+        context: The sync of a project or an entity.
         table: Table to write.
-        rows: All rows of the project, or some where `gone` is False.
+        rows: All rows of it, or some where `gone` is False.
         key: The table's key columns.
         gone: Whether rows that are held and not in `rows` are marked as deleted.
+        where: Which held rows `rows` stand for; None for the context's project or entity.
     """
     import pyarrow as pa
 
-    held = await read_held(context, table)
+    held = await read_held(context, table, where)
     changed = changed_keys(held, rows, key)
     keys = [tuple(row[k] for k in key) for row in rows.select(key).to_pylist()]
     parts = [rows.filter(pa.array([k in changed for k in keys], pa.bool_()))]

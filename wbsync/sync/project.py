@@ -14,6 +14,7 @@ from wbsync.api import load_document
 from wbsync.errors import NotFoundError
 from wbsync.extract.projects import build_project_rows
 from wbsync.sync.inventory import project_variables, read_held, write_changes
+from wbsync.sync.reports import PARTS as REPORT_PARTS
 from wbsync.sync.streams import PROJECT_STREAMS, Opening
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ async def sync_project(context: Context) -> None:
     Raises:
         NotFoundError: The project does not exist or may not be seen; nothing held is touched.
     """
-    data = await context.client.execute(load_document("project_state"), project_variables(context))
+    data, refused = await context.client.execute_parts(
+        load_document("project_state"), project_variables(context), REPORT_PARTS
+    )
     project = data.get("project")
     if project is None:
         raise NotFoundError(
@@ -36,7 +39,7 @@ async def sync_project(context: Context) -> None:
         )
     held = (await read_held(context, "projects")).to_pylist()
     bookmark = json.loads(held[0]["bookmark"]) if held and held[0]["bookmark"] else None
-    opening = Opening(project, bookmark)
+    opening = Opening(project, bookmark, {part[-1]: words for part, words in refused.items()})
     for stream in PROJECT_STREAMS:
         if context.options.wants(stream.tables, on_request=stream.on_request):
             await stream.run(context, opening)

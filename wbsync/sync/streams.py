@@ -7,14 +7,17 @@ opens its sync; those of an entity from nothing. `--only` and `--skip` choose am
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wbsync.extract.rows import nodes_of
 from wbsync.progress import RunsPlanned
+from wbsync.sync.entity import TABLES as ENTITY_TABLES
+from wbsync.sync.entity import sync_entity
 from wbsync.sync.events import EventSync
 from wbsync.sync.history import HistorySync
 from wbsync.sync.inventory import sync_artifacts, sync_sweeps
+from wbsync.sync.reports import sync_reports
 from wbsync.sync.runs import TABLES as RUN_TABLES
 from wbsync.sync.runs import RunSync, read_index
 
@@ -32,6 +35,8 @@ class Opening:
     """The project as ProjectState selects it."""
     bookmark: dict[str, Any] | None
     """Up to where runs are held; None before a first whole walk."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Fields of the project that the server refused, with its words; they are null above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,10 @@ async def _artifacts(context: Context, opening: Opening) -> None:
         await sync_artifacts(context, nodes_of(opening.project["artifactTypes"]))
 
 
+async def _reports(context: Context, opening: Opening) -> None:
+    await sync_reports(context, opening.project, opening.refused)
+
+
 PROJECT_STREAMS = (
     ProjectStream(RUN_TABLES, _runs),
     ProjectStream(("history", "history_keys"), _history),
@@ -97,8 +106,9 @@ PROJECT_STREAMS = (
     ProjectStream(
         ("artifact_types", "artifact_collections", "artifacts", "artifact_aliases"), _artifacts
     ),
+    ProjectStream(("reports",), _reports),
 )
 """What is read of each project."""
 
-ENTITY_STREAMS: tuple[EntityStream, ...] = ()
+ENTITY_STREAMS = (EntityStream(ENTITY_TABLES, sync_entity),)
 """What is read once for each entity whose projects are synced."""

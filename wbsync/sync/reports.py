@@ -1,0 +1,170 @@
+"""Keeps reports, their drafts and workspaces in step with W&B.
+
+The request that opens a project's sync lists them with what identifies their state; those that
+differ from what is held are fetched whole, many a request. A list that was not seen to its end, or
+that the key may not see, is no reason to take anything for deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wbsync.api import batch_document, iter_pages, load_document
+from wbsync.errors import GraphQLError
+from wbsync.extract.reports import build_report_rows
+from wbsync.extract.rows import nodes_of
+from wbsync.extract.values import parse_time
+from wbsync.sync.inventory import project_variables
+from wbsync.sync.runs import project_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from wbsync.sync.context import Context
+
+VIEW_TYPES = {"reports": "runs", "drafts": "runs/draft", "workspaces": "project-view"}
+"""Where the opening request lists views, and of which type these are."""
+
+PARTS = tuple(("project", name) for name in VIEW_TYPES)
+"""Parts of the opening request that a key may be refused."""
+
+PAGE_ROWS = 1000
+BATCH_VIEWS = 25
+KEY = ("entity", "project", "report_id")
+INDEX = ("report_id", "view_type", "name", "display_name", "description", "updated_at")
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What W&B lists."""
+
+    views: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    """Id to view type and view."""
+    complete: set[str] = field(default_factory=set)
+    """View types of which all are listed."""
+
+
+async def sync_reports(
+    context: Context, project: Mapping[str, Any], refused: Mapping[str, str]
+) -> None:
+    """Brings a project's reports up to date.
+
+    Args:
+        context: The project's sync.
+        project: The project as the opening request gives it.
+        refused: Parts of that request that the server refused, with its words.
+    """
+    if "Query.view" in context.client.capabilities.missing_fields:
+        return
+    listing = await _list(context, project, refused)
+    held = await asyncio.to_thread(_read_index, context)
+    changed = [
+        (view_type, node)
+        for view_type, node in listing.views.values()
+        if _differs(held.get(node["id"]), view_type, node)
+    ]
+    for start in range(0, len(changed), BATCH_VIEWS):
+        await _fetch(context, changed[start : start + BATCH_VIEWS])
+    gone = [
+        report_id
+        for report_id, row in held.items()
+        if report_id not in listing.views
+        and row["view_type"] in listing.complete
+        and row["deleted_at"] is None
+    ]
+    if gone:
+        rows = await asyncio.to_thread(_marked, context, gone)
+        await context.write("reports", rows, scope=rows.select(list(KEY)))
+
+
+async def _list(
+    context: Context, project: Mapping[str, Any], refused: Mapping[str, str]
+) -> _Listing:
+    listing = _Listing()
+    for name, view_type in VIEW_TYPES.items():
+        connection = project.get(name)
+        if name in refused:
+            context.skip(f"{context.project} {name}", f"{refused[name]} (--skip reports)")
+        if connection is None:
+            continue
+        nodes = nodes_of(connection)
+        is_whole = name not in refused and len(nodes) == len(connection.get("edges") or [])
+        if (connection.get("pageInfo") or {}).get("hasNextPage"):
+            nodes = [node async for node in _all_views(context, view_type)]
+        for node in nodes:
+            listing.views.setdefault(node["id"], (node.get("type") or view_type, node))
+        if is_whole:
+            listing.complete.add(view_type)
+    return listing
+
+
+async def _all_views(context: Context, view_type: str) -> Any:  # async iterator of nodes
+    async for page in iter_pages(
+        context.client,
+        load_document("project_views"),
+        {**project_variables(context), "viewType": view_type},
+        connection=lambda data: (data.get("project") or {}).get("allViews"),
+        page_rows=PAGE_ROWS,
+    ):
+        for node in page.nodes:
+            yield node
+
+
+def _read_index(context: Context) -> dict[str, dict[str, Any]]:
+    """Returns report id to the columns of a held report that a listing tells."""
+    table = context.lake.read(
+        "reports", columns=[*INDEX, "deleted_at"], filters=project_filter(context)
+    )
+    return {row["report_id"]: row for row in table.to_pylist()}
+
+
+def _differs(held: dict[str, Any] | None, view_type: str, node: dict[str, Any]) -> bool:
+    """Says whether a listed view differs from what is held; one without `updatedAt` always may."""
+    if held is None or held["deleted_at"] is not None or held["view_type"] != view_type:
+        return True
+    updated_at = parse_time(node.get("updatedAt"))
+    if updated_at is None or updated_at != held["updated_at"]:
+        return True
+    names = (("name", "name"), ("displayName", "display_name"), ("description", "description"))
+    return any(field in node and node[field] != held[column] for field, column in names)
+
+
+async def _fetch(context: Context, views: list[tuple[str, dict[str, Any]]]) -> None:
+    """Fetches views whole and commits them; one that is gone meanwhile is left to the next sync."""
+    try:
+        data, refused = await context.client.execute_parts(
+            batch_document("views", len(views)),
+            {f"id{index}": node["id"] for index, (_, node) in enumerate(views)},
+            [(f"r{index}",) for index in range(len(views))],
+        )
+    except GraphQLError as error:
+        if "Query.view" not in context.client.capabilities.missing_fields:
+            context.skip(f"{context.project} reports", str(error))
+        return
+    for (part,), words in refused.items():
+        context.skip(f"{context.project} report {views[int(part[1:])][1]['id']}", words)
+    whole = [
+        (view_type, node)
+        for index, (view_type, _) in enumerate(views)
+        if (node := data.get(f"r{index}")) is not None
+    ]
+    if not whole:
+        return
+    rows = await asyncio.to_thread(build_report_rows, whole, context.project, context.synced_at)
+    await context.write("reports", rows, scope=rows.select(list(KEY)))
+
+
+def _marked(context: Context, gone: list[str]) -> pa.Table:
+    """Returns held reports, marked as deleted."""
+    import pyarrow as pa
+
+    table = context.lake.read(
+        "reports", filters=[*project_filter(context), ("report_id", "in", gone)]
+    )
+    place = table.schema.get_field_index("deleted_at")
+    marks = pa.array([context.synced_at] * table.num_rows, pa.timestamp("us", tz="UTC"))
+    return table.set_column(place, table.schema.field(place), marks)
