@@ -10,7 +10,7 @@ from wbsync.model import ProjectPath
 from wbsync.settings import resolve_credentials, warehouse_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from wbsync.progress import Event, ProgressHook, SyncReport
@@ -37,6 +37,8 @@ class Warehouse:
         base_url: str | None = None,
         progress: ProgressHook | None = None,
         concurrency: int = 4,
+        only: Iterable[str] = (),
+        skip: Iterable[str] = (),
     ) -> SyncReport:
         """Brings the warehouse in step with W&B; works inside a running event loop, too.
 
@@ -46,6 +48,8 @@ class Warehouse:
             base_url: Server; None looks it up as the wandb SDK does.
             progress: Called with each event.
             concurrency: Requests and downloads in flight.
+            only: Tables to sync; none for all.
+            skip: Tables to leave as they are.
 
         Raises:
             WbsyncError: Any of `wbsync.errors`, which say what to do.
@@ -53,7 +57,9 @@ class Warehouse:
         import asyncio
 
         from wbsync.sync.engine import sync
+        from wbsync.sync.streams import choose_tables
 
+        options = choose_tables(only, skip)
         credentials = resolve_credentials(api_key, base_url)
         outcome: list[SyncReport] = []
         problems: list[BaseException] = []
@@ -64,7 +70,7 @@ class Warehouse:
                     asyncio.run(
                         sync(
                             self.root, sources, credentials, progress=progress or silent,
-                            concurrency=concurrency,
+                            concurrency=concurrency, options=options,
                         )
                     )
                 )  # fmt: skip

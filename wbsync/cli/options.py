@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import click
+
     from wbsync.cli.diagnostics import Diagnostics
     from wbsync.settings import ProjectFile
 
@@ -30,3 +32,12 @@ class Globals:
         from wbsync.settings import find_project_file
 
         return find_project_file()
+
+
+def complete_tables(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Completes the last name of a list of tables."""
+    del ctx, param
+    from wbsync.tables import table_names
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in table_names() if name.startswith(last)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wbsync.cli.diagnostics import ExitCode, plain
-from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.options import Globals, complete_tables
 
 if TYPE_CHECKING:
     from wbsync.progress import SyncReport
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     "-j", "--concurrency", type=click.IntRange(1, 32), default=4, show_default=True,
     help="Requests and downloads in flight.",
 )  # fmt: skip
+@click.option(
+    "--only", multiple=True, metavar="TABLE,…", shell_complete=complete_tables,
+    help="Sync these tables alone.",
+)  # fmt: skip
+@click.option(
+    "--skip", multiple=True, metavar="TABLE,…", shell_complete=complete_tables,
+    help="Leave these tables as they are, e.g. history for metadata alone.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.pass_obj
 def command(
@@ -29,6 +37,8 @@ def command(
     sources: tuple[str, ...],
     base_url: str | None,
     concurrency: int,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Pull what is new from W&B: runs, full history, sweeps, artifacts and lineage.
@@ -40,6 +50,7 @@ def command(
     Examples:
       wbsync sync my-team/my-project
       wbsync sync my-team            # all its projects
+      wbsync sync my-team --skip history,system_metrics
       wbsync -w ./warehouse sync my-team/my-project --json
     """
     import asyncio
@@ -51,7 +62,9 @@ def command(
     from wbsync.errors import ConfigError
     from wbsync.settings import resolve_credentials
     from wbsync.sync.engine import sync
+    from wbsync.sync.streams import choose_tables
 
+    options = choose_tables(only, skip)
     project_file = shared.project_file()
     if project_file is not None:
         sources = sources or project_file.sources
@@ -65,8 +78,11 @@ def command(
     shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")
     with Watcher(shared.say) as watcher:
         report = asyncio.run(
-            sync(root, sources, credentials, progress=watcher, concurrency=concurrency)
-        )
+            sync(
+                root, sources, credentials, progress=watcher, concurrency=concurrency,
+                options=options,
+            )
+        )  # fmt: skip
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:

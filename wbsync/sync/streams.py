@@ -7,10 +7,13 @@ opens its sync; those of an entity from nothing. `--only` and `--skip` choose am
 from __future__ import annotations
 
 import asyncio
+import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wbsync.errors import ConfigError
 from wbsync.extract.rows import nodes_of
+from wbsync.model import SyncOptions
 from wbsync.progress import RunsPlanned
 from wbsync.sync.entity import TABLES as ENTITY_TABLES
 from wbsync.sync.entity import sync_entity
@@ -20,9 +23,10 @@ from wbsync.sync.inventory import sync_artifacts, sync_sweeps
 from wbsync.sync.reports import sync_reports
 from wbsync.sync.runs import TABLES as RUN_TABLES
 from wbsync.sync.runs import RunSync, read_index
+from wbsync.tables import table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from wbsync.sync.context import Context, EntityContext
 
@@ -48,6 +52,10 @@ class ProjectStream:
     run: Callable[[Context, Opening], Awaitable[None]]
     on_request: bool = False
     """Whether it runs only where it is asked for."""
+    head: str | None = None
+    """Table that stands for all in `--skip`, where they are only read together."""
+    follows: str | None = None
+    """Table that must be up to date first: `--only` brings it along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,8 @@ class EntityStream:
     tables: tuple[str, ...]
     run: Callable[[EntityContext], Awaitable[None]]
     on_request: bool = False
+    head: str | None = None
+    follows: str | None = None
 
 
 async def _runs(context: Context, opening: Opening) -> None:
@@ -99,12 +109,14 @@ async def _reports(context: Context, opening: Opening) -> None:
 
 
 PROJECT_STREAMS = (
-    ProjectStream(RUN_TABLES, _runs),
-    ProjectStream(("history", "history_keys"), _history),
-    ProjectStream(("system_metrics",), _system_metrics),
+    ProjectStream(RUN_TABLES, _runs, head="runs"),
+    ProjectStream(("history", "history_keys"), _history, head="history", follows="runs"),
+    ProjectStream(("system_metrics",), _system_metrics, follows="runs"),
     ProjectStream(("sweeps",), _sweeps),
     ProjectStream(
-        ("artifact_types", "artifact_collections", "artifacts", "artifact_aliases"), _artifacts
+        ("artifact_types", "artifact_collections", "artifacts", "artifact_aliases"),
+        _artifacts,
+        head="artifacts",
     ),
     ProjectStream(("reports",), _reports),
 )
@@ -112,3 +124,47 @@ PROJECT_STREAMS = (
 
 ENTITY_STREAMS = (EntityStream(ENTITY_TABLES, sync_entity),)
 """What is read once for each entity whose projects are synced."""
+
+
+def choose_tables(only: Iterable[str] = (), skip: Iterable[str] = ()) -> SyncOptions:
+    """Returns the options that sync some tables.
+
+    Args:
+        only: Tables to sync, several in one text separated by commas; none for all.
+        skip: Tables to leave as they are.
+
+    Raises:
+        ConfigError: A name is no table that can be chosen, or cannot be skipped by itself.
+    """
+    streams = (*PROJECT_STREAMS, *ENTITY_STREAMS)
+    known = {table for stream in streams for table in stream.tables}
+    wanted, unwanted = _names("--only", only, known), _names("--skip", skip, known)
+    for stream in streams:
+        if stream.head in unwanted:
+            unwanted |= set(stream.tables)
+        partly = unwanted & set(stream.tables)
+        if stream.head and partly and stream.head not in unwanted:
+            raise ConfigError(
+                f"--skip {min(partly)}: it is only read together with"
+                f" {', '.join(t for t in stream.tables if t != min(partly))};"
+                f" --skip {stream.head} leaves all of them as they are"
+            )
+    for stream in streams:
+        if stream.follows and wanted & set(stream.tables):
+            wanted.add(stream.follows)
+    if wanted and wanted <= unwanted:
+        raise ConfigError("--skip leaves nothing of --only to sync")
+    return SyncOptions(only=frozenset(wanted), skip=frozenset(unwanted))
+
+
+def _names(option: str, texts: Iterable[str], known: Collection[str]) -> set[str]:
+    """Returns the table names in texts that separate them by commas."""
+    given = [texts] if isinstance(texts, str) else texts
+    names = {name.strip() for text in given for name in text.split(",") if name.strip()}
+    for name in sorted(names - set(known)):
+        if name in table_names():
+            raise ConfigError(f"{option} {name}: this table comes with every sync")
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else "`wbsync tables` lists all"
+        raise ConfigError(f"{option} {name}: there is no such table; {hint}")
+    return names
