@@ -67,7 +67,8 @@ def _content_of(root: Path) -> dict[str, Any]:
         content: dict[str, Any] = {}
         for table in (
             "runs", "run_config", "run_summary", "run_tags", "history", "system_metrics",
-            "history_keys", "artifacts", "artifact_aliases", "run_artifacts",
+            "history_keys", "artifacts", "artifact_aliases", "run_artifacts", "entities", "users",
+            "team_members", "reports", "automations", "integrations",
         ):  # fmt: skip
             rows = warehouse.sql(f"SELECT * EXCLUDE (synced_at) FROM {table}").arrow()
             if table == "history_keys":

@@ -21,6 +21,8 @@ from wbsync.api.capabilities import learn, without
             {"Run.updatedAt"},
         ),
         ('Unknown argument "filters" on field "Project.sweeps".', {"Project.sweeps(filters:)"}),
+        ('Unknown type "ARIATriggeredAction".', {"... on ARIATriggeredAction"}),
+        ('objects of type "TriggerScope" can never be of type "Entity".', {"... on Entity"}),
         ('Variable "$x" is never used', set()),
         ("internal server error", set()),
         ("", set()),

@@ -269,6 +269,76 @@ def test_partial_data_that_stays_partial_is_an_error_with_the_data() -> None:
     assert error.errors == [{"message": "hm"}]
 
 
+PARTS = [("entity", "members"), ("entity", "triggers")]
+STATE = load_document("entity_state")
+
+
+def refused(
+    data: Any, *entries: tuple[str, list[Any]], then: Reply | None = None
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str], Server]:
+    """Asks for an entity of which a server refuses parts; returns what is left, and its words."""
+    said = {"data": data, "errors": [{"message": m, "path": path} for m, path in entries]}
+
+    async def run() -> Any:
+        async with (
+            Server(Reply(200, said), *([then] if then else [])) as server,
+            opened(server.url) as client,
+        ):
+            return *await client.execute_parts(STATE, {}, PARTS), server
+
+    left, words, server = asyncio.run(run())
+    return left, words, server
+
+
+def test_a_refused_part_is_null_and_the_rest_stands() -> None:
+    """A refusal is taken at once, with the server's words on one line and without the key."""
+    data = {"entity": {"name": "crew", "members": None, "triggers": {"edges": [{}, {"node": 1}]}}}
+    left, words, server = refused(
+        data,
+        (f"permission\n denied for {KEY}", ["entity", "members"]),
+        ("no such integration", ["entity", "triggers", "edges", 1, "node", "triggeredAction"]),
+        ("again", ["entity", "members", 3, "email"]),
+    )
+    assert left["entity"]["name"] == "crew"
+    assert left["entity"]["members"] is None
+    assert left["entity"]["triggers"] == {"edges": [{}, None]}
+    assert words == {PARTS[0]: "permission denied for ***", PARTS[1]: "no such integration"}
+    assert len(server.requests) == 1
+
+
+def test_an_error_that_takes_more_than_its_part_is_asked_around() -> None:
+    """Where null rises above the part, or no path is told, the document is asked without parts."""
+    whole = {"data": {"entity": {"name": "crew"}}}
+    for path in (["entity", "members"], []):
+        left, words, server = refused({"entity": None}, ("denied", path), then=Reply(200, whole))
+        assert left == whole["data"]
+        assert words == dict.fromkeys(PARTS, "denied")
+        assert len(server.requests) == 2
+        query = server.requests[1].json["query"]
+        assert "members" not in query
+        assert "TriggerFields" in query  # of the projects, which are no part here
+        assert "integrations" in query
+
+
+def test_a_refusal_that_may_pass_is_tried_again() -> None:
+    """Words of a passing failure are no refusal until they stay."""
+    data = {"entity": {"name": "crew", "members": None}}
+    whole = {"data": {"entity": {"name": "crew", "members": []}}}
+    entry = ("an internal error occurred", ["entity", "members"])
+    left, words, server = refused(data, entry, then=Reply(200, whole))
+    assert (left, words, len(server.requests)) == (whole["data"], {}, 2)
+    left, words, server = refused(data, entry)
+    assert (left["entity"]["members"], set(words)) == (None, {PARTS[0]})
+    assert len(server.requests) > 2
+
+
+def test_an_error_outside_the_parts_is_an_error() -> None:
+    """What a caller cannot do without is never taken for refused."""
+    data = {"viewer": None, "entity": {"name": "crew", "members": None}}
+    with pytest.raises(GraphQLError, match="no viewer"):
+        refused(data, ("no viewer", ["viewer"]), ("denied", ["entity", "members"]))
+
+
 def test_an_unreachable_server_is_said_to_be_one() -> None:
     """A closed port is a TransportError that names the address."""
 

@@ -102,19 +102,19 @@ CREATE INDEX IF NOT EXISTS usage_artifact ON usage(artifact_pk, direction);
 CREATE TABLE IF NOT EXISTS client_ids(client_id TEXT PRIMARY KEY, artifact_pk INTEGER);
 CREATE TABLE IF NOT EXISTS service_accounts(user_pk INTEGER PRIMARY KEY, entity_pk INTEGER);
 CREATE TABLE IF NOT EXISTS invites(
-  pk INTEGER PRIMARY KEY, entity_pk INTEGER, email TEXT, admin INTEGER, createdAt TEXT,
-  UNIQUE(entity_pk, email));
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, entity_pk INTEGER, email TEXT, admin INTEGER,
+  createdAt TEXT, UNIQUE(entity_pk, email));
 CREATE TABLE IF NOT EXISTS views(
-  pk INTEGER PRIMARY KEY, project_pk INTEGER, type TEXT, name TEXT, displayName TEXT,
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, project_pk INTEGER, type TEXT, name TEXT, displayName TEXT,
   description TEXT, spec TEXT, user_pk INTEGER, createdAt TEXT, updatedAt TEXT);
 CREATE INDEX IF NOT EXISTS views_project ON views(project_pk, type);
 CREATE TABLE IF NOT EXISTS integrations(
-  pk INTEGER PRIMARY KEY, entity_pk INTEGER, kind TEXT, name TEXT, urlEndpoint TEXT,
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, entity_pk INTEGER, kind TEXT, name TEXT, urlEndpoint TEXT,
   teamName TEXT, channelName TEXT);
 CREATE TABLE IF NOT EXISTS triggers(
-  pk INTEGER PRIMARY KEY, entity_pk INTEGER, name TEXT, description TEXT, enabled INTEGER,
-  scope_type TEXT, scope_pk INTEGER, event_type TEXT, filter TEXT, action_type TEXT, action TEXT,
-  createdAt TEXT, updatedAt TEXT, UNIQUE(entity_pk, name));
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, entity_pk INTEGER, name TEXT, description TEXT,
+  enabled INTEGER, scope_type TEXT, scope_pk INTEGER, event_type TEXT, filter TEXT,
+  action_type TEXT, action TEXT, createdAt TEXT, updatedAt TEXT, UNIQUE(entity_pk, name));
 """
 
 _OF_RUN = ("bodies", "lines", "parts", "files", "usage")

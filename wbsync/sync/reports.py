@@ -16,14 +16,13 @@ from wbsync.errors import GraphQLError
 from wbsync.extract.reports import build_report_rows
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import parse_time
-from wbsync.sync.inventory import project_variables
+from wbsync.sync.inventory import project_variables, write_changes
 from wbsync.sync.runs import project_filter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pyarrow as pa
-
+    from wbsync.lake.delta import Filter
     from wbsync.sync.context import Context
 
 VIEW_TYPES = {"reports": "runs", "drafts": "runs/draft", "workspaces": "project-view"}
@@ -34,7 +33,7 @@ PARTS = tuple(("project", name) for name in VIEW_TYPES)
 
 PAGE_ROWS = 1000
 BATCH_VIEWS = 25
-KEY = ("entity", "project", "report_id")
+KEY = ["entity", "project", "report_id"]
 INDEX = ("report_id", "view_type", "name", "display_name", "description", "updated_at")
 
 
@@ -77,8 +76,8 @@ async def sync_reports(
         and row["deleted_at"] is None
     ]
     if gone:
-        rows = await asyncio.to_thread(_marked, context, gone)
-        await context.write("reports", rows, scope=rows.select(list(KEY)))
+        none = build_report_rows([], context.project, context.synced_at)
+        await write_changes(context, "reports", none, key=KEY, where=_among(context, gone))
 
 
 async def _list(
@@ -152,19 +151,11 @@ async def _fetch(context: Context, views: list[tuple[str, dict[str, Any]]]) -> N
         for index, (view_type, _) in enumerate(views)
         if (node := data.get(f"r{index}")) is not None
     ]
-    if not whole:
-        return
     rows = await asyncio.to_thread(build_report_rows, whole, context.project, context.synced_at)
-    await context.write("reports", rows, scope=rows.select(list(KEY)))
+    ids = [node["id"] for _, node in whole]
+    await write_changes(context, "reports", rows, key=KEY, gone=False, where=_among(context, ids))
 
 
-def _marked(context: Context, gone: list[str]) -> pa.Table:
-    """Returns held reports, marked as deleted."""
-    import pyarrow as pa
-
-    table = context.lake.read(
-        "reports", filters=[*project_filter(context), ("report_id", "in", gone)]
-    )
-    place = table.schema.get_field_index("deleted_at")
-    marks = pa.array([context.synced_at] * table.num_rows, pa.timestamp("us", tz="UTC"))
-    return table.set_column(place, table.schema.field(place), marks)
+def _among(context: Context, report_ids: list[str]) -> list[Filter]:
+    """Returns the lake filter for some of a project's reports."""
+    return [*project_filter(context), ("report_id", "in", report_ids)]
