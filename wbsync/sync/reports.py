@@ -90,27 +90,37 @@ async def _list(
             context.skip(f"{context.project} {name}", f"{refused[name]} (--skip reports)")
         if connection is None:
             continue
-        nodes = nodes_of(connection)
-        is_whole = name not in refused and len(nodes) == len(connection.get("edges") or [])
+        connections = [connection]
         if (connection.get("pageInfo") or {}).get("hasNextPage"):
-            nodes = [node async for node in _all_views(context, view_type)]
+            connections = await _all_pages(context, view_type)
+        nodes = [node for page in connections for node in nodes_of(page)]
         for node in nodes:
             listing.views.setdefault(node["id"], (node.get("type") or view_type, node))
-        if is_whole:
+        # What the server hides is listed without a node.
+        if name not in refused and len(nodes) == sum(
+            len(p.get("edges") or []) for p in connections
+        ):
             listing.complete.add(view_type)
     return listing
 
 
-async def _all_views(context: Context, view_type: str) -> Any:  # async iterator of nodes
-    async for page in iter_pages(
+async def _all_pages(context: Context, view_type: str) -> list[dict[str, Any]]:
+    """Returns the pages of all views of a type."""
+    pages: list[dict[str, Any]] = []
+
+    def connection(data: dict[str, Any]) -> Any:
+        pages.append((data.get("project") or {}).get("allViews") or {})
+        return pages[-1]
+
+    async for _ in iter_pages(
         context.client,
         load_document("project_views"),
         {**project_variables(context), "viewType": view_type},
-        connection=lambda data: (data.get("project") or {}).get("allViews"),
+        connection=connection,
         page_rows=PAGE_ROWS,
     ):
-        for node in page.nodes:
-            yield node
+        pass
+    return pages
 
 
 def _read_index(context: Context) -> dict[str, dict[str, Any]]:
