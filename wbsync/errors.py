@@ -7,6 +7,7 @@
       ExtractError
       WarehouseError      SchemaMismatchError CommitConflictError* MigrationError LockedError
       QueryError          StatementRefusedError
+      DownloadError       DigestError UnsafePathError
 
     * also Retryable: the same call may succeed later; `retry_after_s` says when, if the server did.
 
@@ -132,3 +133,15 @@ class QueryError(WbsyncError):
 
 class StatementRefusedError(QueryError):
     """A statement would write, or reach outside the warehouse."""
+
+
+class DownloadError(WbsyncError):
+    """A file could not be brought to disk."""
+
+
+class DigestError(DownloadError):
+    """A file's content is not what was logged."""
+
+
+class UnsafePathError(DownloadError):
+    """A file's name leads out of the folder that it is to be put in."""

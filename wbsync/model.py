@@ -51,6 +51,20 @@ class RunPath:
     def __str__(self) -> str:
         return f"{self.entity}/{self.project}/{self.run_id}"
 
+    @classmethod
+    def parse(cls, text: str) -> RunPath:
+        """Returns the run that `entity/project/run_id` names.
+
+        Raises:
+            ConfigError: The text is not three non-empty parts with slashes between.
+        """
+        parts = text.strip().split("/")
+        if len(parts) != 3 or not all(parts):
+            raise ConfigError(
+                f"{text!r} is not ENTITY/PROJECT/RUN_ID; write for example my-team/my-project/abc12"
+            )
+        return cls(*parts)
+
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:

@@ -103,6 +103,15 @@ class SyncFinished:
     report: SyncReport = field()
 
 
+@dataclass(frozen=True, slots=True)
+class FileFetched:
+    """A file of an artifact or a run has come, or a part of it."""
+
+    name: str
+    bytes: int
+    is_last: bool
+
+
 Event = (
     SyncStarted
     | PageFetched
@@ -111,6 +120,7 @@ Event = (
     | RunSkipped
     | CommitDone
     | SyncFinished
+    | FileFetched
 )
 
 

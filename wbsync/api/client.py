@@ -232,14 +232,28 @@ class Client:
             error.args = (self._transport.masked(str(error)),)
             raise
 
-    async def download(self, url: str, path: Path) -> int:
-        """Writes what a signed URL holds to a file; sends no key.
+    async def download(
+        self,
+        url: str,
+        path: Path,
+        *,
+        resume: bool = False,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> int:
+        """Writes what a signed URL holds to a file, and returns its size; sends no key.
+
+        Args:
+            url: Signed address.
+            path: File to write.
+            resume: Whether to go on from what the file holds already, also between tries.
+            on_bytes: Called with the number of bytes that came, again and again.
 
         Raises:
             SignedUrlExpiredError: Ask W&B for a new URL.
             ServerError, TransportError: Still so after all tries.
         """
-        return await self._retried(partial(self._transport.download, url, path))
+        call = partial(self._transport.download, url, path, resume=resume, on_bytes=on_bytes)
+        return await self._retried(call)
 
     async def _retried(
         self, call: Callable[[], Awaitable[T]], max_attempts: int | None = None

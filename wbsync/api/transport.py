@@ -23,7 +23,7 @@ from wbsync.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from wbsync.settings import Credentials
@@ -123,8 +123,22 @@ class Transport:
                 operation=operation,
             ) from error
 
-    async def download(self, url: str, path: Path) -> int:
-        """Writes what a signed URL holds to a file, and returns its size in bytes.
+    async def download(
+        self,
+        url: str,
+        path: Path,
+        *,
+        resume: bool = False,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> int:
+        """Writes what a signed URL holds to a file, and returns the file's size in bytes.
+
+        Args:
+            url: Signed address.
+            path: File to write.
+            resume: Whether what the file holds already is the beginning, and only the rest is
+                asked for; a host that sends all again is taken at its word.
+            on_bytes: Called with the number of bytes that came, again and again.
 
         Raises:
             SignedUrlExpiredError: The storage host does not take the URL.
@@ -132,24 +146,39 @@ class Transport:
             TransportError: The file did not come whole.
         """
         self._meter.downloads += 1
-        size = 0
+        held = size_of(path) if resume else 0
+        headers = {"Range": f"bytes={held}-", "Accept-Encoding": "identity"} if held else {}
         try:
-            async with self._storage.stream("GET", url) as response:
+            async with self._storage.stream("GET", url, headers=headers) as response:
                 if response.status_code in {401, 403}:
                     raise SignedUrlExpiredError("a storage host refused a signed URL")
-                if response.status_code != 200:
+                if held and response.status_code == 416:
+                    return held
+                if response.status_code not in {200, 206}:
                     raise ServerError(
                         f"a storage host answered {response.status_code}",
                         status=response.status_code,
                     )
-                with path.open("wb") as file:
+                goes_on = response.status_code == 206
+                size = held if goes_on else 0
+                with path.open("ab" if goes_on else "wb") as file:
                     async for chunk in response.aiter_bytes():
                         size += len(chunk)
                         file.write(chunk)
+                        if on_bytes is not None:
+                            on_bytes(len(chunk))
                 self._meter.bytes_in += response.num_bytes_downloaded
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise TransportError(f"a storage host: {describe(error)}") from error
         return size
+
+
+def size_of(path: Path) -> int:
+    """Returns the bytes that a file holds, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

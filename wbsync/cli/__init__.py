@@ -12,8 +12,10 @@ from wbsync.cli.diagnostics import Diagnostics, run_guarded
 from wbsync.cli.options import Globals
 
 COMMANDS = {
+    "artifact": "Get artifacts' files; versions and lineage.",
     "completion": "Print the completion script of a shell.",
     "doctor": "Check key, server, disk and the published file.",
+    "files": "List and get the files of runs.",
     "sandbox": "A W&B-compatible server for demos and tests.",
     "sql": "Ask the warehouse in SQL.",
     "status": "Show what the warehouse holds and how fresh it is.",

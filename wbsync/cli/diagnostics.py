@@ -49,9 +49,15 @@ def exit_code_of(error: BaseException) -> ExitCode:
     return ExitCode.FAILED
 
 
-def plain(text: str) -> str:
-    """Returns text of others as one line without control characters or terminal escapes."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+def plain(text: str, *, indent: bool = False) -> str:
+    """Returns text of others as one line without control characters or terminal escapes.
+
+    Args:
+        text: Anything.
+        indent: Whether spaces are left as they are.
+    """
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return clean if indent else " ".join(clean.split())
 
 
 class Diagnostics:

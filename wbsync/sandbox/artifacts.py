@@ -311,13 +311,17 @@ class ArtifactNode(Node):
         return read_contents(self.scope, self.row["pk"])
 
     def _file(self, path: str, entry: dict[str, Any]) -> dict[str, Any]:
+        if "ref" in entry:
+            # The SDK goes through this list to download, references and all.
+            file = artifact_file(self.scope, path, None, entry.get("size"), entry["digest"])
+            return {**file, "url": entry["ref"], "directUrl": entry["ref"]}
         blob = find_file_blob(self.scope, self.row["pk"], path, entry)
         return artifact_file(self.scope, path, blob, entry.get("size"), entry.get("digest"))
 
     def files(
         self, names: list[str] | None = None, after: str | None = None, first: int | None = None
     ) -> dict[str, Any]:
-        contents = {p: e for p, e in self.contents().items() if "ref" not in e}
+        contents = self.contents()
         paths = [p for p in sorted(contents) if not names or p in names]
         return connection(
             self.scope,

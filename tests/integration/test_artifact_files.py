@@ -1,0 +1,226 @@
+"""Files of artifacts and runs come to disk as the SDK brings them, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from wbsync.sandbox.process import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Call = Callable[..., subprocess.CompletedProcess[str]]
+
+BIG_BYTES = int(os.environ.get("WBSYNC_TEST_BIG_BYTES", "67108864"))
+"""Size of the big artifact; `make test-long` takes a gigabyte."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, run_script: Any) -> Iterator[Any]:
+    """A sandbox with artifacts that the SDK logged, and where the SDK downloaded them to."""
+    cwd = tmp_path_factory.mktemp("sdk")
+    far = tmp_path_factory.mktemp("far")
+    (far / "far.txt").write_text("far away", encoding="utf-8")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(far))
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    thread = threading.Thread(target=web.serve_forever)
+    thread.start()
+    try:
+        with Sandbox(tmp_path_factory.mktemp("data")) as sandbox:
+            address = f"http://127.0.0.1:{web.server_address[1]}"
+            run_script("log_artifacts.py", sandbox, cwd, address, str(BIG_BYTES))
+            yield sandbox, cwd / "sdk"
+    finally:
+        web.shutdown()
+        thread.join()
+        web.server_close()
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Returns path to digest of all files below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> Any:
+    """Returns what `--json` printed."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def get(place: Any, wbsync_cli: Call) -> Callable[..., Any]:
+    """Gets a version of the project, and returns the report."""
+
+    def call(name: str, out: Path, *options: str) -> Any:
+        name = name if "/" in name else f"sandbox/files/{name}"
+        return printed(
+            wbsync_cli(place[0], "artifact", "get", name, "-o", str(out), "--json", *options)
+        )
+
+    return call
+
+
+@pytest.fixture
+def look(place: Any, wbsync_cli: Call) -> Callable[..., Any]:
+    """Calls another command, and returns the JSON that it prints."""
+
+    def call(*args: str) -> Any:
+        return printed(wbsync_cli(place[0], *args, "--json"))
+
+    return call
+
+
+@pytest.mark.parametrize("name", ["data:v0", "data:latest", "big:v0", "linked:v0"])
+def test_folders_are_what_the_sdk_makes(
+    place: Any, get: Any, tmp_path: Path, name: str
+) -> None:
+    """Files, nested folders, references and links give byte-identical folders; twice is nothing."""
+    out = tmp_path / "out"
+    first = get(name, out)
+    assert tree(out) == tree(place[1] / name.replace(":", "-"))
+    assert first["downloaded"]
+    assert not first["failed"]
+    again = get(name, out)
+    assert {*again["kept"]} >= {*first["downloaded"]} - {"far/away.txt"}
+
+
+def test_the_cache_is_shared_between_versions_and_works_without_a_network(
+    place: Any, wbsync_cli: Call, get: Any, tmp_path: Path
+) -> None:
+    """What one version brought, another does not ask for; synced names are found offline."""
+    sandbox, sdk = place
+    assert wbsync_cli(sandbox, "sync", "sandbox/files").returncode == 0
+    first, second = (get(f"data:v{i}", tmp_path / str(i)) for i in (0, 1))
+    assert len(first["downloaded"]) == 5
+    assert second["downloaded"] == ["plain.txt"]
+    assert len(second["cached"]) == 3
+    asked = len(sandbox.requests())
+    for name in ("sandbox/files/data:best", "sandbox/files/data:v0"):
+        out = tmp_path / name.replace("/", "-")
+        off = get(name, out, "--offline")
+        assert len(off["cached"]) == 4
+        assert off["references"].keys() == {"far/away.txt"}
+        found = tree(out)
+        assert found == {k: v for k, v in tree(sdk / "data-v0").items() if k in found}
+    assert len(sandbox.requests()) == asked
+    lost = wbsync_cli(sandbox, "artifact", "get", "sandbox/files/big:v0", "-o", str(tmp_path / "b"),
+                      "--offline")  # fmt: skip
+    assert lost.returncode == 1
+    assert "not in the cache" in lost.stderr
+
+
+def test_a_killed_download_goes_on_and_shows_nothing_half(
+    place: Any, get: Any, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle leaves no file under its final name; the next call gets the rest."""
+    sandbox, sdk = place
+    out, partial = tmp_path / "out", tmp_path / "warehouse" / "blobs" / "partial"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wbsync", "-w", str(tmp_path / "warehouse"), "artifact", "get",
+         "sandbox/files/big:v0", "-o", str(out)],
+        env=sandbox.env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    held = 0
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline and held < BIG_BYTES // 50:
+        held = max((p.stat().st_size for p in partial.glob("md5-*[0-9a-f]")), default=0)
+    process.kill()
+    process.wait()
+    assert 0 < held < BIG_BYTES, "the process ended before it could be killed"
+    assert not tree(out)
+    rest = get("big:v0", out)
+    assert rest["bytes"] <= BIG_BYTES - held
+    assert tree(out) == tree(sdk / "big-v0")
+    assert not list(partial.iterdir())
+
+
+def test_a_damaged_cache_or_file_is_found_and_mended(
+    place: Any, get: Any, tmp_path: Path
+) -> None:
+    """Neither the cache nor what lies in the folder is believed without a look at its content."""
+    out = tmp_path / "out"
+    get("data:v0", out, "--no-references")
+    size = (out / "plain.txt").stat().st_size
+    (out / "plain.txt").write_bytes(b"x" * size)
+    for blob in (tmp_path / "warehouse" / "blobs" / "md5").rglob("*"):
+        if blob.is_file() and blob.stat().st_size == size:
+            blob.write_bytes(b"y" * size)
+    assert get("data:v0", out, "--no-references")["downloaded"] == ["plain.txt"]
+    wanted = {k: v for k, v in tree(place[1] / "data-v0").items() if not k.startswith("far/")}
+    assert tree(out) == wanted
+
+
+def test_lineage_and_versions_are_shown_from_the_warehouse(
+    place: Any, wbsync_cli: Call, look: Any
+) -> None:
+    """ls, show and lineage say what made what, without asking W&B."""
+    sandbox, _ = place
+    assert wbsync_cli(sandbox, "sync", "sandbox/files").returncode == 0
+    asked = len(sandbox.requests())
+    versions = look("artifact", "ls", "sandbox/files/data")
+    assert [v["version"] for v in versions] == ["v1", "v0"]
+    shown = look("artifact", "show", "sandbox/files/data:v0")
+    assert (shown["aliases"], shown["logged_by"], shown["used_by_runs"]) == (
+        "best", "sandbox/files/maker", 1,
+    )  # fmt: skip
+    down = wbsync_cli(sandbox, "artifact", "lineage", "sandbox/files/data:best", "--down").stdout
+    assert "(sandbox/files/user)" in down
+    assert "   └─ model:v0 [model]" in down
+    (made,) = look("artifact", "lineage", "sandbox/files/model:latest")["up"]["next"]
+    assert made["id"] == "sandbox/files/user"
+    assert [n["label"] for n in made["next"]] == ["data:v0 [dataset]"]
+    assert made["next"][0]["next"][0]["id"] == "sandbox/files/maker"
+    assert len(sandbox.requests()) == asked
+    nothing = wbsync_cli(sandbox, "artifact", "show", "sandbox/files/none:v0")
+    assert nothing.returncode == 1
+    assert "not in this warehouse" in nothing.stderr
+
+
+def test_files_of_runs(place: Any, wbsync_cli: Call, look: Any, tmp_path: Path) -> None:
+    """A pattern chooses; what comes is what W&B holds."""
+    sandbox, _ = place
+    out = tmp_path / "files"
+    done = look("files", "get", "sandbox/files/maker", "*.json", "-o", str(out))
+    assert {"wandb-metadata.json", "wandb-summary.json"} <= tree(out).keys()
+    assert all(name.endswith(".json") for name in tree(out))
+    assert json.loads((out / "wandb-metadata.json").read_text(encoding="utf-8"))["program"]
+    listed = look("files", "ls", "sandbox/files/maker", "*.json")
+    assert {f["name"] for f in listed} == {*done["downloaded"], *done["cached"]}
+    missing = wbsync_cli(sandbox, "files", "get", "sandbox/files/nobody", "-o", str(out))
+    assert missing.returncode == 1
+    assert "no such run" in missing.stderr
+
+
+def test_unknown_versions_and_names_are_refused(place: Any, wbsync_cli: Call) -> None:
+    """Each gets one line that says what to write."""
+    sandbox, _ = place
+    for name, code, words in (
+        ("sandbox/files/none:latest", 1, "no such version"),
+        ("sandbox/files/data:v99", 1, "no such version"),
+        ("a/b/c/d", 2, "no artifact's name"),
+        ("data", 2, "names no project"),
+    ):
+        done = wbsync_cli(sandbox, "artifact", "get", name)
+        assert (done.returncode, words in done.stderr) == (code, True), done.stderr

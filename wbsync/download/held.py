@@ -1,0 +1,45 @@
+"""Looks versions up in the warehouse, for when W&B is not asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wbsync.errors import WarehouseError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wbsync.download.names import ArtifactName
+
+_BY_VERSION = """
+SELECT artifact_id, collection || ':v' || version_index FROM artifacts
+WHERE project = $project AND collection = $collection AND version_index = $version
+  AND ($entity IS NULL OR entity = $entity)
+"""
+
+_BY_ALIAS = """
+SELECT a.artifact_id, a.collection || ':v' || l.version_index
+FROM artifact_aliases l JOIN artifacts a USING (artifact_id)
+WHERE l.project = $project AND l.collection = $collection AND l.alias = $alias
+  AND ($entity IS NULL OR l.entity = $entity)
+"""
+
+
+def find_held(warehouse: Path, name: ArtifactName) -> tuple[str, str] | None:
+    """Returns the id and `collection:vN` of the version a name stands for, None for none held.
+
+    Raises:
+        WarehouseError: The name stands for versions of several entities.
+    """
+    from wbsync.query import Engine
+
+    where = {"entity": name.entity, "project": name.project, "collection": name.collection}
+    with Engine.open(warehouse) as engine:
+        if name.version_index is None:
+            rows = engine.run_trusted(_BY_ALIAS, {**where, "alias": name.alias}).fetchall()
+        else:
+            params = {**where, "version": name.version_index}
+            rows = engine.run_trusted(_BY_VERSION, params).fetchall()
+    if len(rows) > 1:
+        raise WarehouseError(f"{name} is held of several entities; write ENTITY/{name}")
+    return (str(rows[0][0]), str(rows[0][1])) if rows else None
