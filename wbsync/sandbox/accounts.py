@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
 
+from wbsync.sandbox import registries
 from wbsync.sandbox.nodes import Node, Scope, by_key, connection, marks
 from wbsync.sandbox.store import global_id, make_team, make_user, now, parse_id
 
@@ -166,10 +167,19 @@ class EntityNode(Node):
     def user(self) -> UserNode | None:
         return UserNode.load(self.scope, self.row["user_pk"])
 
-    def projects(self, after: str | None = None, first: int | None = None) -> Any:
-        from wbsync.sandbox.projects import project_connection
+    def project(self, name: str | None = None) -> Any:
+        from wbsync.sandbox.projects import find_project
 
-        return project_connection(self.scope, self.row["pk"], first=first, after=after)
+        return find_project(self.scope, self.row["name"], name)
+
+    def projects(self, filters: str | None = None, order: str | None = None, **page: Any) -> Any:
+        return registries.project_page(self.scope, self.row["pk"], filters, order, **page)
+
+    def artifactCollections(self, **page: Any) -> Any:
+        return registries.collection_page(self.scope, self.row["pk"], **page)
+
+    def artifactMemberships(self, **page: Any) -> Any:
+        return registries.membership_page(self.scope, self.row["pk"], **page)
 
 
 class OrganizationNode(Node):
@@ -177,6 +187,17 @@ class OrganizationNode(Node):
 
     typename = "Organization"
     __slots__ = ()
+
+    @classmethod
+    def named(cls, scope: Scope, name: str | None) -> OrganizationNode | None:
+        row = scope.store.row(
+            "SELECT o.*, e.pk AS entity_pk FROM organizations o JOIN entities e"
+            " ON e.organization_pk = o.pk AND e.kind = 'organization' WHERE o.name = ?",
+            name,
+        )
+        if row is None or not scope.may_see(row["entity_pk"]):
+            return None
+        return cls(scope, row)
 
     def id(self) -> str:
         return global_id("Organization", self.row["pk"])
@@ -194,6 +215,9 @@ class OrganizationNode(Node):
 
     def coreWeaveOrganizationId(self) -> None:
         return None
+
+    def advancedRegistryFeatures(self) -> dict[str, bool]:
+        return {"advancedSearch": True}
 
     def featureFlags(self, rampIDType: str) -> list[Any]:
         del rampIDType

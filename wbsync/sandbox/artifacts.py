@@ -41,8 +41,9 @@ def collection_connection(
     **page: Any,
 ) -> dict[str, Any]:
     """Returns a page of collections."""
-    del filters, order
-    rows = scope.store.rows(sql, key)
+    from wbsync.sandbox.registries import filtered_collections
+
+    rows = filtered_collections(scope, scope.store.rows(sql, key), filters, order)
 
     def load(keys: list[int]) -> list[Any]:
         return [CollectionNode.of(scope, row) for row in by_key(rows, keys)]
@@ -423,8 +424,8 @@ def create_artifact(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
         raise GraphQLError("artifactCollectionName is missing")
     with store.transaction():
         project_pk = store.ensure_project(entity, project, scope.viewer["pk"])
-        type_pk = _ensure_type(scope, project_pk, values["artifactTypeName"])
-        collection_pk = _ensure_collection(scope, project_pk, type_pk, name, "sequence")
+        type_pk = ensure_type(scope, project_pk, values["artifactTypeName"])
+        collection_pk = ensure_collection(scope, project_pk, type_pk, name, "sequence")
         run_pk = store.run_pk(entity, project, values.get("runName") or "")
         aliases = [a["alias"] for a in values.get("aliases") or []]
         pk = None
@@ -458,7 +459,8 @@ def create_artifact(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
     return {"artifact": load_artifacts(scope, [pk])[0]}
 
 
-def _ensure_type(scope: Scope, project_pk: int, name: str) -> int:
+def ensure_type(scope: Scope, project_pk: int, name: str) -> int:
+    """Returns the key of an artifact type, which is made where it is missing."""
     store = scope.store
     store.write(
         "INSERT OR IGNORE INTO artifact_types(project_pk, name, createdAt) VALUES (?, ?, ?)",
@@ -471,7 +473,12 @@ def _ensure_type(scope: Scope, project_pk: int, name: str) -> int:
     )
 
 
-def _ensure_collection(scope: Scope, project_pk: int, type_pk: int, name: str, kind: str) -> int:
+def ensure_collection(scope: Scope, project_pk: int, type_pk: int, name: str, kind: str) -> int:
+    """Returns the key of a collection, which is made where it is missing.
+
+    Raises:
+        GraphQLError: It holds artifacts of another type.
+    """
     store = scope.store
     store.write(
         "INSERT OR IGNORE INTO collections(project_pk, type_pk, name, kind, createdAt, updatedAt)"
@@ -685,46 +692,6 @@ def delete_artifact(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
         store.write("DELETE FROM aliases WHERE artifact_pk = ?", pk)
         store.write("UPDATE artifacts SET state = 'DELETED', updatedAt = ? WHERE pk = ?", now(), pk)
     return {"artifact": load_artifacts(scope, [pk])[0]}
-
-
-def link_artifact(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
-    """Links a version into a portfolio, which is made where it is missing.
-
-    Raises:
-        GraphQLError: Version or entity are not there.
-    """
-    store = scope.store
-    if values.get("artifactID"):
-        pk = artifact_pk_of(scope, values["artifactID"])
-    else:
-        pk = store.value(
-            "SELECT artifact_pk FROM client_ids WHERE client_id = ?", values.get("clientID")
-        )
-    entity_pk = store.value("SELECT pk FROM entities WHERE name = ?", values["entityName"])
-    if pk is None or entity_pk is None or not scope.may_see(entity_pk):
-        raise GraphQLError("artifact or entity not found")
-    with store.transaction():
-        project_pk = store.ensure_project(
-            values["entityName"], values["projectName"], scope.viewer["pk"]
-        )
-        type_name = store.value(
-            "SELECT t.name FROM artifacts a JOIN artifact_types t ON t.pk = a.type_pk"
-            " WHERE a.pk = ?",
-            pk,
-        )
-        collection_pk = _ensure_collection(
-            scope, project_pk, _ensure_type(scope, project_pk, type_name),
-            values["artifactPortfolioName"], "portfolio",
-        )  # fmt: skip
-        version = store.value(
-            "SELECT coalesce(max(versionIndex) + 1, 0) FROM memberships WHERE collection_pk = ?",
-            collection_pk,
-        )
-        add_membership(scope, collection_pk, pk, version)
-        for alias in [*(a["alias"] for a in values.get("aliases") or []), "latest"]:
-            set_alias(scope, collection_pk, pk, alias)
-    membership = CollectionNode.load(scope, collection_pk).artifactMembership("latest")
-    return {"versionIndex": version, "artifactMembership": membership}
 
 
 def find_download(scope: Scope, parts: list[str]) -> str | None:

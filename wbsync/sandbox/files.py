@@ -9,7 +9,7 @@ from urllib.parse import quote
 from graphql import GraphQLError
 
 from wbsync.sandbox.nodes import Node
-from wbsync.sandbox.store import global_id, now
+from wbsync.sandbox.store import global_id, now, parse_id
 
 if TYPE_CHECKING:
     from wbsync.sandbox.nodes import Scope
@@ -62,6 +62,32 @@ def create_run_files(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
             )  # fmt: skip
             files.append({"name": name, "uploadUrl": scope.signed_url(blob, "put")})
     return {"runID": global_id("RunPk", pk), "uploadHeaders": [], "files": files}
+
+
+def delete_files(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
+    """Deletes files of runs.
+
+    Raises:
+        GraphQLError: A file is not there, or is of another project than the one named.
+    """
+    store = scope.store
+    with store.transaction():
+        for file_id in values["files"]:
+            parts = parse_id(file_id)
+            row = store.row(
+                "SELECT f.pk, r.project_pk, p.entity_pk FROM files f JOIN runs r ON r.pk = f.run_pk"
+                " JOIN projects p ON p.pk = r.project_pk WHERE f.pk = ?",
+                parts[-1] if parts[:1] == ["File"] else None,
+            )
+            project_pk = values.get("projectId")
+            if (
+                row is None
+                or not scope.may_see(row["entity_pk"])
+                or project_pk not in {None, row["project_pk"]}
+            ):
+                raise GraphQLError(f"file {file_id} not found")
+            store.write("DELETE FROM files WHERE pk = ?", row["pk"])
+    return {"success": True}
 
 
 def artifact_file(

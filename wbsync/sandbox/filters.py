@@ -18,7 +18,7 @@ MISSING = object()
 
 Lookup = "Callable[[str], Any]"
 
-DATE_FIELDS = frozenset({"createdAt", "heartbeatAt", "updatedAt"})
+DATE_FIELDS = frozenset({"createdAt", "heartbeatAt", "updatedAt", "linkedAt"})
 
 NAMES = {
     "created_at": "createdAt",
@@ -26,6 +26,9 @@ NAMES = {
     "updated_at": "updatedAt",
     "display_name": "displayName",
     "job_type": "jobType",
+    "artifact_created_at": "createdAt",
+    "acm_created_at": "linkedAt",
+    "linked_at": "linkedAt",
     "sweep": "sweepName",
     "summary": "summary_metrics",
     "summaryMetrics": "summary_metrics",

@@ -24,7 +24,17 @@ from graphql import (
 from graphql.language import ast
 
 from wbsync.resources import read_resource
-from wbsync.sandbox import accounts, artifacts, automations, files, projects, runs, sweeps, views
+from wbsync.sandbox import (
+    accounts,
+    artifacts,
+    automations,
+    collection_edits,
+    files,
+    projects,
+    runs,
+    sweeps,
+    views,
+)
 from wbsync.sandbox.accounts import EntityNode, OrganizationNode, UserNode
 from wbsync.sandbox.nodes import Options, Scope, resolve_field, resolve_type
 from wbsync.sandbox.store import global_id, now, parse_id
@@ -34,6 +44,8 @@ if TYPE_CHECKING:
 
 FEATURES = (
     "LARGE_FILENAMES", "ARTIFACT_TAGS", "CLIENT_IDS", "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "ARTIFACT_REGISTRY_SEARCH", "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
+    "ARTIFACT_COLLECTIONS_FILTERING_SORTING", "STRUCTURED_CONSOLE_LOGS",
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILES", "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION", "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",  # noqa: E501
     "QUERY_AUTOMATIONS_ON_ENTITY", "AUTOMATION_SCOPE_ENTITY", "AUTOMATION_EVENT_RUN_METRIC_ZSCORE",
@@ -63,7 +75,7 @@ def build_schema(
     every type; or, to take a type away, `Type`.
 
     Args:
-        without: Fields and types to take away.
+        without: Fields and types to take away, and arguments, as `Type.field(argument)`.
         denied: Fields that fail with an error.
         hidden: Fields that are null.
 
@@ -77,8 +89,12 @@ def build_schema(
         if name[0].isupper() and name in schema.type_map:
             _take_away(schema, name)
             continue
-        for fields, field in _places(schema, name):
-            del fields[field]
+        whole, _, argument = name.rstrip(")").partition("(")
+        for fields, field in _places(schema, whole):
+            holder, entry = (fields[field].args, argument) if argument else (fields, field)
+            if entry not in holder:
+                raise ValueError(f"{whole} has no argument {argument}")
+            del holder[entry]
     for name in denied:
         for fields, field in _places(schema, name):
             fields[field].resolve = _denied
@@ -147,8 +163,7 @@ class Query:
         return EntityNode.named(self.scope, name)
 
     def organization(self, name: str | None = None) -> OrganizationNode | None:
-        row = self.scope.store.row("SELECT * FROM organizations WHERE name = ?", name)
-        return None if row is None else OrganizationNode(self.scope, row)
+        return OrganizationNode.named(self.scope, name)
 
     def models(self, entityName: str | None = None, **page: Any) -> Any:
         entity = EntityNode.named(self.scope, entityName)
@@ -233,7 +248,6 @@ MUTATIONS = {
     "addAliases": partial(artifacts.edit_aliases, adds=True),
     "deleteAliases": partial(artifacts.edit_aliases, adds=False),
     "deleteArtifact": artifacts.delete_artifact,
-    "linkArtifact": artifacts.link_artifact,
     "upsertView": views.upsert_view,
     "deleteView": views.delete_view,
     "createFilterTrigger": automations.create_trigger,
@@ -244,6 +258,18 @@ MUTATIONS = {
     "createInvite": accounts.create_invite,
     "deleteInvite": accounts.delete_invite,
     "createServiceAccount": accounts.create_service_account,
+    "linkArtifact": collection_edits.link_artifact,
+    "unlinkArtifact": collection_edits.unlink_artifact,
+    "updateArtifactSequence": partial(collection_edits.update_collection, kind="sequence"),
+    "updateArtifactPortfolio": partial(collection_edits.update_collection, kind="portfolio"),
+    "moveArtifactSequence": collection_edits.move_sequence,
+    "deleteArtifactSequence": partial(collection_edits.delete_collection, kind="sequence"),
+    "deleteArtifactPortfolio": partial(collection_edits.delete_collection, kind="portfolio"),
+    "createArtifactCollectionTagAssignments": partial(collection_edits.edit_tags, adds=True),
+    "deleteArtifactCollectionTagAssignments": partial(collection_edits.edit_tags, adds=False),
+    "renameProject": projects.rename_project,
+    "deleteModel": projects.delete_project,
+    "deleteFiles": files.delete_files,
 }
 """Field of `Mutation` to what it does; each takes the request's scope and the input."""
 

@@ -40,8 +40,10 @@ def find_project(scope: Scope, entity: str | None, name: str | None) -> ProjectN
     pk = scope.store.project_pk(entity or scope.viewer["username"], name or "uncategorized")
     if pk is None:
         return None
+    from wbsync.sandbox.registries import may_see_project
+
     node = load_projects(scope, [pk])[0]
-    return node if scope.may_see(node.row["entity_pk"]) else None
+    return node if may_see_project(scope, node.row) else None
 
 
 class ProjectNode(Node):
@@ -57,8 +59,8 @@ class ProjectNode(Node):
     def id(self) -> str:
         return global_id("Project", "v1", self.row["name"], self.entityName())
 
-    def internalId(self) -> int:
-        return int(self.row["pk"])
+    def internalId(self) -> str:
+        return global_id("ProjectInternalId", self.row["pk"])
 
     def entityName(self) -> str:
         return str(
@@ -213,17 +215,24 @@ class ProjectNode(Node):
 
         return triggers_of_project(self.scope, self.row["pk"])
 
+    def allowAllArtifactTypesInRegistry(self) -> bool:
+        from wbsync.sandbox.registries import allows_all_types
+
+        return allows_all_types(self.store, self.row["pk"])
+
     def artifact(self, name: str) -> Any:
         membership = self.artifactCollectionMembership(name)
         return None if membership is None else membership.artifact()
 
 
 def upsert_model(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
-    """Makes or edits a project.
+    """Makes or edits a project, or a registry, which is one of an organisation's entity.
 
     Raises:
         GraphQLError: There is no such entity, or the viewer does not belong to it.
     """
+    from wbsync.sandbox.artifacts import ensure_type
+
     store = scope.store
     parts = parse_id(values.get("id") or "")
     entity = parts[-1] if parts else values.get("entityName") or scope.viewer["username"]
@@ -242,5 +251,57 @@ def upsert_model(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
                     f"UPDATE projects SET {column} = ?, updatedAt = ? WHERE pk = ?",  # noqa: S608
                     values[column], now(), pk,
                 )  # fmt: skip
+        if values.get("allowAllArtifactTypesInRegistry") is not None:
+            store.write(
+                "INSERT OR REPLACE INTO registries VALUES (?, ?)",
+                pk, values["allowAllArtifactTypesInRegistry"],
+            )  # fmt: skip
+        for artifact_type in values.get("artifactTypes") or []:
+            ensure_type(scope, pk, artifact_type["name"])
     node = ProjectNode.load(scope, pk)
     return {"model": node, "project": node, "inserted": inserted}
+
+
+def rename_project(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
+    """Gives a project another name.
+
+    Raises:
+        GraphQLError: There is no such project, or another has the name.
+    """
+    store = scope.store
+    found = find_project(scope, values["entityName"], values["oldProjectName"])
+    if found is None:
+        raise GraphQLError(f"project {values['oldProjectName']} not found")
+    if store.project_pk(values["entityName"], values["newProjectName"]) is not None:
+        raise GraphQLError(f"project {values['newProjectName']} already exists")
+    store.write(
+        "UPDATE projects SET name = ?, updatedAt = ? WHERE pk = ?",
+        values["newProjectName"], now(), found.row["pk"],
+    )  # fmt: skip
+    node = ProjectNode.load(scope, found.row["pk"])
+    return {"model": node, "project": node, "inserted": False}
+
+
+def delete_project(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
+    """Deletes a project and all that belongs to it.
+
+    Raises:
+        GraphQLError: There is no such project.
+    """
+    from wbsync.sandbox.collection_edits import purge_collection
+
+    store = scope.store
+    parts = parse_id(values["id"])
+    found = find_project(scope, parts[-1], ":".join(parts[2:-1])) if len(parts) >= 4 else None
+    if found is None:
+        raise GraphQLError("project not found")
+    pk = found.row["pk"]
+    with store.transaction():
+        for (run_pk,) in store.rows("SELECT pk FROM runs WHERE project_pk = ?", pk):
+            store.delete_run(run_pk)
+        for (collection_pk,) in store.rows("SELECT pk FROM collections WHERE project_pk = ?", pk):
+            purge_collection(store, collection_pk)
+        for table in ("sweeps", "artifact_types", "registries", "views"):
+            store.write(f"DELETE FROM {table} WHERE project_pk = ?", pk)  # noqa: S608
+        store.write("DELETE FROM projects WHERE pk = ?", pk)
+    return {"success": True}

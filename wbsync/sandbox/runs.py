@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
 
+from wbsync.sandbox.console import log_lines
 from wbsync.sandbox.filters import (
-    DATE_FIELDS,
     MISSING,
     FilterError,
     canonical_field,
@@ -101,9 +101,9 @@ class RunDocument:
         if head == "tags":
             tags = json.loads(row["tags"] or "[]")
             return (rest in tags) if rest else tags
-        if head in DATE_FIELDS or head in {
-            "name", "displayName", "state", "group", "jobType", "sweepName", "notes", "host",
-            "commit", "historyLineCount",
+        if head in {
+            "createdAt", "heartbeatAt", "updatedAt", "name", "displayName", "state", "group",
+            "jobType", "sweepName", "notes", "host", "commit", "historyLineCount",
         }:  # fmt: skip
             return MISSING if row[head] is None else row[head]
         if head == "config":
@@ -275,13 +275,14 @@ class RunNode(Node):
         last: int | None = None,
         useImprovedPagination: bool | None = None,
     ) -> dict[str, Any]:
-        del useImprovedPagination
-        lines = self._lines("log")
-
-        def load(keys: list[int]) -> list[Any]:
-            return [{"number": key, "line": lines[key]} for key in keys]
-
-        return connection(self.scope, range(len(lines)), load, first=first, after=after, last=last)
+        return log_lines(
+            self.scope,
+            self.row["pk"],
+            first=first,
+            after=after,
+            last=last,
+            is_improved=bool(useImprovedPagination),
+        )
 
     def fileCount(self) -> int:
         return len(self._files())

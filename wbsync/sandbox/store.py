@@ -99,6 +99,9 @@ CREATE TABLE IF NOT EXISTS usage(
   run_pk INTEGER, direction TEXT, artifact_pk INTEGER,
   PRIMARY KEY(run_pk, direction, artifact_pk)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS usage_artifact ON usage(artifact_pk, direction);
+CREATE TABLE IF NOT EXISTS registries(project_pk INTEGER PRIMARY KEY, allow_all INTEGER);
+CREATE TABLE IF NOT EXISTS unlinked(
+  collection_pk INTEGER, versionIndex INTEGER, PRIMARY KEY(collection_pk, versionIndex));
 CREATE TABLE IF NOT EXISTS client_ids(client_id TEXT PRIMARY KEY, artifact_pk INTEGER);
 CREATE TABLE IF NOT EXISTS service_accounts(user_pk INTEGER PRIMARY KEY, entity_pk INTEGER);
 CREATE TABLE IF NOT EXISTS invites(
