@@ -66,6 +66,15 @@ class RunPath:
         return cls(*parts)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ArtifactPath:
+    """A version of an artifact, by W&B's id, in the project that is its home."""
+
+    entity: str
+    project: str
+    artifact_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
     """What a sync is to read, where it is not everything."""
@@ -87,4 +96,4 @@ class SyncOptions:
         names = set(tables) - self.skip
         if self.only:
             return bool(names & self.only)
-        return bool(names) and not on_request
+        return bool(names) and (self.logs or not on_request)

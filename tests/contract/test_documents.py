@@ -14,9 +14,7 @@ from wbsync.resources import read_resource, resource_root
 
 FOLDER = Path(resource_root()) / "queries" / "wandb"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.graphql"))
-TEMPLATES = [
-    name.removeprefix("run_") for name in NAMES if "n0" in (FOLDER / f"{name}.graphql").read_text()
-]
+TEMPLATES = [name for name in NAMES if "n0" in (FOLDER / f"{name}.graphql").read_text()]
 SCHEMA = graphql.build_schema(read_resource("schemas/wandb.graphql"))
 
 GONE_ON_OLD_SERVERS = {
@@ -43,15 +41,15 @@ def test_every_document_is_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 30])
-@pytest.mark.parametrize("kind", TEMPLATES)
-def test_every_batch_is_valid(kind: str, count: int) -> None:
-    """A document for many runs is as valid as its template, with variables and a key per run."""
-    document = run_batch_document(kind, count)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_batch_is_valid(name: str, count: int) -> None:
+    """A document for many objects is as valid as its template, with a key for each."""
+    document = batch_document(name, count)
     assert problems(document) == []
     per_run = {v for v in used_variables(document) if v[-1].isdigit()}
     assert {f"n{index}" for index in range(count)} <= per_run
     assert len(per_run) % count == 0
-    aliases = re.findall(r"^ +(r\d+): run", document.text, re.MULTILINE)
+    aliases = re.findall(r"^ +(r\d+): ", document.text, re.MULTILINE)
     assert aliases == [f"r{index}" for index in range(count)]
 
 
@@ -68,7 +66,9 @@ def test_a_batch_of_views_is_valid(count: int) -> None:
 
 def test_there_are_templates() -> None:
     """The kinds that the sync engine batches exist."""
-    assert {"exports", "rows", "events", "lineage"} <= set(TEMPLATES)
+    kinds = ("exports", "rows", "events", "lineage", "files", "logs", "log_tail")
+    assert {f"run_{kind}" for kind in kinds} <= set(TEMPLATES)
+    assert "artifact_manifests" in TEMPLATES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -39,14 +39,14 @@ def batch_document(template: str, count: int) -> Document:
 
     Args:
         template: `queries/wandb/<template>.graphql`: a query of one object aliased `r0`, whose
-            own variables end in 0 and come last.
+            own variables end in 0.
         count: Number of objects; their variables are the template's with 0 to count - 1 at the
-            end.
+            end. For none, what the template asks beside them is left.
     """
     one = load_document(template)
     match = re.fullmatch(
-        r"\s*query (?P<name>\w+)\((?P<shared>[^)]*?)(?P<own>(?:(?:, )?\$\w+0: [\w!]+)+)\) \{"
-        r"(?P<head>.*?)(?P<object>(?<=\n)(?P<indent> +)r0: .*?\n(?P=indent)\})(?P<tail>.*)",
+        r"\s*query \w+\((?P<variables>[^)]*)\) \{(?P<head>.*?)"
+        r"(?P<object>(?<=\n)(?P<indent> +)r0: .*?\n(?P=indent)\})(?P<tail>.*)",
         one.text,
         re.DOTALL,
     )
@@ -56,10 +56,15 @@ def batch_document(template: str, count: int) -> Document:
     def numbered(text: str, index: int) -> str:
         return re.sub(r"\br0\b", f"r{index}", re.sub(r"(\$\w*?)0\b", rf"\g<1>{index}", text))
 
-    own = ", ".join(numbered(match["own"].removeprefix(", "), i) for i in range(count))
-    shared = f"{match['shared']}, " if match["shared"] else ""
+    declared = match["variables"].split(", ")
+    own = [v for v in declared if v.partition(":")[0].endswith("0")]
+    variables = [v for v in declared if v not in own]
+    variables += [numbered(v, i) for i in range(count) for v in own]
     objects = "\n".join(numbered(match["object"], i) for i in range(count))
-    text = f"query {one.name}({shared}{own}) {{{match['head']}{objects}{match['tail']}"
+    body = f"{match['head']}{objects}{match['tail']}"
+    used = set(re.findall(r"\$\w+", body))
+    head = ", ".join(v for v in variables if v.partition(":")[0] in used)
+    text = f"query {one.name}({head}) {{{body}"
     return Document(one.name, text)
 
 

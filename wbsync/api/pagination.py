@@ -95,6 +95,7 @@ async def iter_pages(
     connection: Callable[[dict[str, Any]], Any],
     page_rows: int,
     prefetch: bool = False,
+    start: str | None = None,
 ) -> AsyncIterator[Page]:
     """Yields the pages of a connection, in order.
 
@@ -105,11 +106,13 @@ async def iter_pages(
         connection: Finds the connection in an answer's data.
         page_rows: Rows to ask for; fewer where the server fails on them.
         prefetch: Ask for the next page while the caller works on the last one.
+        start: Cursor after which to begin.
 
     Raises:
         ResponseShapeError: The server's cursors do not move.
     """
     pager = Pager(document.name, page_rows)
+    pager.cursor = start
 
     async def fetch() -> Page:
         while True:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 STORAGE_VERSION = "v1.0.0"
 """Format of the file: DuckDB 1.1.3 and everything later opens it."""
 
-VIEW_TABLES = ("history", "system_metrics")
+VIEW_TABLES = ("history", "system_metrics", "console_logs", "artifact_files")
 """Tables that stay Parquet: views over the files that the Delta snapshot lists."""
 
 KEPT_BUILDS = 3

@@ -183,12 +183,26 @@ def parse_time(text: str | None) -> datetime | None:
         return None
 
 
-def as_int(value: Any) -> int | None:
-    """Returns an integer that the server may have sent as a number or a string."""
+def valid_text(text: str) -> str:
+    """Returns text that can be stored: half a surrogate pair becomes a replacement character."""
     try:
-        return None if value is None else int(value)
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def as_int(value: Any) -> int | None:
+    """Returns an integer that the server may have sent as a number or a string; None beyond 64 bit.
+
+    >>> as_int("12"), as_int(None), as_int(2**63)
+    (12, None, None)
+    """
+    try:
+        number = int(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def as_float(value: Any) -> float | None:

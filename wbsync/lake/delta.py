@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Filter = tuple[str, str, Any]
 """Column, `=` or `in`, value or values."""
 
-SEGMENT_TABLES = frozenset({"history", "system_metrics"})
+SEGMENT_TABLES = frozenset({"history", "system_metrics", "console_logs", "artifact_files"})
 TARGET_FILE_BYTES = 16 * 1024 * 1024
 CONFIGURATION = {
     "delta.logRetentionDuration": "interval 36500 days",

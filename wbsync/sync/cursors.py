@@ -1,22 +1,28 @@
 """Which run's history is held up to where: derived from the lake's commits.
 
-A history commit carries, in its Delta commit metadata, the cursor of every run it wrote. The
-SQLite cache lags behind after a kill at most; opening replays the commits it has not seen. So a
-cursor can neither run ahead of the rows nor fall behind them.
+A history commit carries, in its Delta commit metadata, the cursor of every run it wrote; commits of
+files, console lines and manifests carry cursors of their own. The SQLite cache lags behind after a
+kill at most; opening replays the commits it has not seen. So a cursor can neither run ahead of the
+rows nor fall behind them.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, astuple, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wbsync.model import ArtifactPath, RunPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wbsync.lake import Lake
-    from wbsync.model import ProjectPath, RunPath
+    from wbsync.model import ProjectPath
     from wbsync.state import State
+
+Kind = TypeVar("Kind")
+Owner = TypeVar("Owner", bound=RunPath | ArtifactPath)
 
 _METADATA_KEY = "wbsync.cursors"
 
@@ -70,11 +76,15 @@ class Cursors:
 
     def of_project(self, project: ProjectPath) -> dict[str, Cursor]:
         """Returns run id to cursor."""
+        return self.read(project, Cursor)
+
+    def read(self, project: ProjectPath, kind: type[Kind]) -> dict[str, Kind]:
+        """Returns id of run or artifact to cursor, in the form that a stream gives its own."""
         found = self._state.cursors(self._table, project.entity, project.project)
-        return {run_id: Cursor(**json.loads(text)) for run_id, text in found.items()}
+        return {name: kind(**json.loads(text)) for name, text in found.items()}
 
     @staticmethod
-    def metadata(cursors: Mapping[RunPath, Cursor]) -> dict[str, str]:
-        """Returns the commit metadata that carries cursors."""
-        rows = [[r.entity, r.project, r.run_id, asdict(c)] for r, c in cursors.items()]
+    def metadata(cursors: Mapping[Owner, Any]) -> dict[str, str]:
+        """Returns the commit metadata that carries cursors, which are dataclasses."""
+        rows = [[*astuple(owner), asdict(cursor)] for owner, cursor in cursors.items()]
         return {_METADATA_KEY: json.dumps(rows, separators=(",", ":"))}

@@ -247,9 +247,33 @@ async def write_changes(
         gone: Whether rows that are held and not in `rows` are marked as deleted.
         where: Which held rows `rows` stand for; None for the context's project or entity.
     """
+    held = await read_held(context, table, where)
+    await write_differences(context, table, held, rows, key=key, gone=gone)
+
+
+async def write_differences(
+    context: EntityContext,
+    table: str,
+    held: pa.Table,
+    rows: pa.Table,
+    *,
+    key: list[str],
+    gone: bool = True,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Writes the rows that differ from those held, and marks held ones that are not among them.
+
+    Args:
+        context: The sync.
+        table: Table to write.
+        held: What is held of all that `rows` speaks of.
+        rows: What W&B says.
+        key: The table's key columns.
+        gone: Whether rows that are held and not in `rows` are marked as deleted.
+        metadata: Commit metadata; it is committed even where no row differs.
+    """
     import pyarrow as pa
 
-    held = await read_held(context, table, where)
     changed = changed_keys(held, rows, key)
     keys = [tuple(row[k] for k in key) for row in rows.select(key).to_pylist()]
     parts = [rows.filter(pa.array([k in changed for k in keys], pa.bool_()))]
@@ -266,4 +290,6 @@ async def write_changes(
         parts.append(lost.set_column(place, held.schema.field(place), marks))
     table_rows = pa.concat_tables(parts)
     if table_rows.num_rows:
-        await context.write(table, table_rows, scope=table_rows.select(key))
+        await context.write(table, table_rows, scope=table_rows.select(key), metadata=metadata)
+    elif metadata:
+        await context.write(table, table_rows, metadata=metadata)

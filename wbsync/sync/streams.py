@@ -15,12 +15,15 @@ from wbsync.errors import ConfigError
 from wbsync.extract.rows import nodes_of
 from wbsync.model import SyncOptions
 from wbsync.progress import RunsPlanned
+from wbsync.sync.artifact_files import sync_artifact_files
+from wbsync.sync.console_logs import sync_console_logs
 from wbsync.sync.entity import TABLES as ENTITY_TABLES
 from wbsync.sync.entity import sync_entity
 from wbsync.sync.events import EventSync
 from wbsync.sync.history import HistorySync
 from wbsync.sync.inventory import sync_artifacts, sync_sweeps
 from wbsync.sync.reports import sync_reports
+from wbsync.sync.run_files import sync_run_files
 from wbsync.sync.runs import TABLES as RUN_TABLES
 from wbsync.sync.runs import RunSync, read_index
 from wbsync.tables import table_names
@@ -91,6 +94,16 @@ async def _system_metrics(context: Context, opening: Opening) -> None:
     await events.run(await asyncio.to_thread(events.plan))
 
 
+async def _run_files(context: Context, opening: Opening) -> None:
+    del opening
+    await sync_run_files(context)
+
+
+async def _console_logs(context: Context, opening: Opening) -> None:
+    del opening
+    await sync_console_logs(context)
+
+
 async def _sweeps(context: Context, opening: Opening) -> None:
     await sync_sweeps(
         context,
@@ -104,6 +117,11 @@ async def _artifacts(context: Context, opening: Opening) -> None:
         await sync_artifacts(context, nodes_of(opening.project["artifactTypes"]))
 
 
+async def _artifact_files(context: Context, opening: Opening) -> None:
+    del opening
+    await sync_artifact_files(context)
+
+
 async def _reports(context: Context, opening: Opening) -> None:
     await sync_reports(context, opening.project, opening.refused)
 
@@ -112,12 +130,15 @@ PROJECT_STREAMS = (
     ProjectStream(RUN_TABLES, _runs, head="runs"),
     ProjectStream(("history", "history_keys"), _history, head="history", follows="runs"),
     ProjectStream(("system_metrics",), _system_metrics, follows="runs"),
+    ProjectStream(("run_files",), _run_files, follows="runs"),
+    ProjectStream(("console_logs",), _console_logs, on_request=True, follows="runs"),
     ProjectStream(("sweeps",), _sweeps),
     ProjectStream(
         ("artifact_types", "artifact_collections", "artifacts", "artifact_aliases"),
         _artifacts,
         head="artifacts",
     ),
+    ProjectStream(("artifact_files",), _artifact_files, follows="artifacts"),
     ProjectStream(("reports",), _reports),
 )
 """What is read of each project."""

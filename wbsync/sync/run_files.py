@@ -1,0 +1,156 @@
+"""Keeps the list of runs' files in step with W&B.
+
+The files of many runs are asked for in one request, page by page where a run has many. A run is
+read while it is live, and once more when its process has been heard of since. Edits of a run that
+has ended touch no files; a file that is added to such a run later on shows in no cheap request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wbsync.api import Pager
+from wbsync.errors import ApiError, ResponseShapeError
+from wbsync.extract.files import build_file_rows
+from wbsync.model import RunPath
+from wbsync.sync.batches import ask_each, lacks
+from wbsync.sync.cursors import Cursors
+from wbsync.sync.inventory import project_variables, write_differences
+from wbsync.sync.plan import LIVE_STATES
+from wbsync.sync.runs import project_filter, read_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from wbsync.model import ProjectPath
+    from wbsync.sync.context import Context
+    from wbsync.sync.plan import Stored
+
+TABLE = "run_files"
+COLUMNS = ("run_id", "storage_id", "state", "heartbeat_at", "deleted_at")
+RUNS_PER_REQUEST = 200
+FILES_PER_REQUEST = 10_000
+MAX_PAGE_ROWS = 1000
+COMMIT_FILES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileCursor:
+    """The state of a run whose files were read."""
+
+    storage_id: str | None
+    state: str | None
+    heartbeat_at: str | None
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The files of a run, as far as they have come."""
+
+    run: RunPath
+    state: FileCursor
+    is_live: bool
+    pager: Pager
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+
+
+def plan_files(
+    project: ProjectPath, runs: Iterable[Stored], cursors: Mapping[str, FileCursor]
+) -> Iterator[_Listing]:
+    """Yields the runs whose files must be read.
+
+    Args:
+        project: Where the runs are.
+        runs: Held runs, with COLUMNS.
+        cursors: Run id to the state in which its files were read.
+    """
+    for stored in runs:
+        heartbeat_at = stored["heartbeat_at"]
+        state = FileCursor(
+            stored["storage_id"],
+            stored["state"],
+            None if heartbeat_at is None else heartbeat_at.isoformat(),
+        )
+        is_live = stored["state"] in LIVE_STATES
+        if stored["deleted_at"] is None and (is_live or cursors.get(stored["run_id"]) != state):
+            path = RunPath(project.entity, project.project, stored["run_id"])
+            yield _Listing(path, state, is_live=is_live, pager=Pager("RunFiles", MAX_PAGE_ROWS))
+
+
+async def sync_run_files(context: Context) -> None:
+    """Reads the files of the runs that may have others than those held."""
+    if lacks(context, "Run.files"):
+        return
+    pending = await asyncio.to_thread(_plan, context)
+    done: list[_Listing] = []
+    try:
+        while pending:
+            batch, pending = pending[:RUNS_PER_REQUEST], pending[RUNS_PER_REQUEST:]
+            unfinished = await _read(context, batch, done)
+            pending = unfinished + pending
+            if sum(len(listing.nodes) for listing in done) >= COMMIT_FILES:
+                await _commit(context, done)
+    finally:
+        await _commit(context, done)
+
+
+def _plan(context: Context) -> list[_Listing]:
+    cursors = Cursors(context.lake, context.state, TABLE)
+    cursors.catch_up()
+    runs = read_index(context, COLUMNS)
+    return list(
+        plan_files(context.project, runs.values(), cursors.read(context.project, FileCursor))
+    )
+
+
+async def _read(context: Context, batch: list[_Listing], done: list[_Listing]) -> list[_Listing]:
+    """Asks for a page of each run's files; returns the runs that have more."""
+    answers = await ask_each(
+        context,
+        "run_files",
+        [{"n": listing.run.run_id, "c": listing.pager.cursor} for listing in batch],
+        shared={
+            **project_variables(context),
+            "perPage": min(FILES_PER_REQUEST // len(batch), MAX_PAGE_ROWS),
+        },
+        find=lambda data: data.get("project"),
+    )
+    unfinished: list[_Listing] = []
+    for listing, answer in zip(batch, answers, strict=True):
+        if isinstance(answer, ApiError):
+            context.set_aside(listing.run, answer)
+            continue
+        if lacks(context, "Run.files"):
+            continue
+        try:
+            page = listing.pager.take((answer or {}).get("files"))
+        except ResponseShapeError as error:
+            context.set_aside(listing.run, error)
+            continue
+        listing.nodes += page.nodes
+        (unfinished if page.has_next else done).append(listing)
+    return unfinished
+
+
+async def _commit(context: Context, done: list[_Listing]) -> None:
+    """Writes the files of the runs that are done, and marks those that W&B no longer lists."""
+    listings = list(done)
+    done.clear()
+    if not listings:
+        return
+    rows = build_file_rows({x.run: x.nodes for x in listings}, context.synced_at)
+    names = [x.run.run_id for x in listings]
+    where = [*project_filter(context), ("run_id", "in", names)]
+    held = await asyncio.to_thread(lambda: context.lake.read(TABLE, filters=where))
+    # A live run is read again anyhow; what must be remembered is that one which ended was read.
+    states = {x.run: x.state for x in listings if not x.is_live}
+    await write_differences(
+        context,
+        TABLE,
+        held,
+        rows,
+        key=["entity", "project", "run_id", "name"],
+        metadata=Cursors.metadata(states) if states else None,
+    )
