@@ -68,7 +68,7 @@ def test_there_are_templates() -> None:
     """The kinds that the sync engine batches exist."""
     kinds = ("exports", "rows", "events", "lineage", "files", "logs", "log_tail")
     assert {f"run_{kind}" for kind in kinds} <= set(TEMPLATES)
-    assert "artifact_manifests" in TEMPLATES
+    assert {"artifact_manifests", "organization_registries"} <= set(TEMPLATES)
 
 
 @pytest.mark.parametrize("name", NAMES)

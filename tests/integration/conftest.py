@@ -69,7 +69,7 @@ def _content_of(root: Path) -> dict[str, Any]:
             "runs", "run_config", "run_summary", "run_tags", "history", "system_metrics",
             "history_keys", "artifacts", "artifact_aliases", "run_artifacts", "entities", "users",
             "team_members", "reports", "automations", "integrations", "run_files",
-            "artifact_files",
+            "artifact_files", "registries", "registry_collections", "registry_versions",
         ):  # fmt: skip
             rows = warehouse.sql(f"SELECT * EXCLUDE (synced_at) FROM {table}").arrow()
             if table == "history_keys":

@@ -22,6 +22,8 @@ from wbsync.sync.entity import sync_entity
 from wbsync.sync.events import EventSync
 from wbsync.sync.history import HistorySync
 from wbsync.sync.inventory import sync_artifacts, sync_sweeps
+from wbsync.sync.registries import TABLES as REGISTRY_TABLES
+from wbsync.sync.registries import sync_registries
 from wbsync.sync.reports import sync_reports
 from wbsync.sync.run_files import sync_run_files
 from wbsync.sync.runs import TABLES as RUN_TABLES
@@ -143,7 +145,10 @@ PROJECT_STREAMS = (
 )
 """What is read of each project."""
 
-ENTITY_STREAMS = (EntityStream(ENTITY_TABLES, sync_entity),)
+ENTITY_STREAMS = (
+    EntityStream(ENTITY_TABLES, sync_entity),
+    EntityStream(REGISTRY_TABLES, sync_registries, head="registries"),
+)
 """What is read once for each entity whose projects are synced."""
 
 
