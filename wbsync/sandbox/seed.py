@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from wbsync.sandbox.files import guess_mimetype
 from wbsync.sandbox.history import write_part
 from wbsync.sandbox.store import now
 
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 KEYS = ("loss", "Loss", "val/loss", "train acc", "lr.group[0]", "größe", "grad/norm")
 """Names that the first metrics take; the others are numbered."""
 
+FILES = ("requirements.txt", "config.yaml", "media/images/über ☃.png")
+"""Files that each run has."""
+
 LIVE_ROWS = 20
+LOG_LINES = 30
 PART_ROWS = 100_000
 DAY = timedelta(days=1)
 
@@ -60,6 +65,7 @@ def seed_project(store: Store, plan: Plan) -> dict[str, int]:
     names = [KEYS[i] if i < len(KEYS) else f"metric_{i:03d}" for i in range(plan.keys)]
     with store.transaction():
         sweeps = [_make_sweep(store, project_pk, user_pk) for _ in range(plan.sweeps)]
+    blobs = [_make_blob(store, f"seeded {name}\n".encode()) for name in FILES]
     cells = 0
     started = datetime.now(UTC).replace(microsecond=0) - DAY * 30
     for first in range(0, plan.runs, 200):
@@ -68,6 +74,7 @@ def seed_project(store: Store, plan: Plan) -> dict[str, int]:
                 at = started + DAY * 30 * index / max(plan.runs, 1)
                 sweep = sweeps[index % len(sweeps)] if sweeps and index % 3 == 0 else None
                 cells += _make_run(store, plan, rng, index, (project_pk, user_pk), names, at, sweep)
+                _add_files(store, index, blobs, at)
     with store.transaction():
         for index in range(plan.artifacts):
             _make_artifact(store, project_pk, user_pk, index)
@@ -159,6 +166,33 @@ def _make_run(
     return cells
 
 
+def _make_blob(store: Store, content: bytes) -> str:
+    blob = store.new_blob()
+    store.blob_path(blob).write_bytes(content)
+    store.finish_blob(blob)
+    return blob
+
+
+def _add_files(store: Store, index: int, blobs: list[str], at: datetime) -> None:
+    """Gives the newest run its files, and every tenth one console output."""
+    pk = store.value("SELECT max(pk) FROM runs")
+    stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    store.write_many(
+        "INSERT INTO files(run_pk, name, blob, mimetype, updatedAt) VALUES (?, ?, ?, ?, ?)",
+        [
+            (pk, name, blob, guess_mimetype(name), stamp)
+            for name, blob in zip(FILES, blobs, strict=True)
+        ],
+    )
+    if index % 10 == 0:
+        lines = [f"{at:%Y-%m-%dT%H:%M:%S} step {number} ☃" for number in range(LOG_LINES)]
+        store.write_many(
+            "INSERT INTO lines VALUES (?, 'log', ?, NULL, ?)",
+            [(pk, number, line) for number, line in enumerate(lines)],
+        )
+        store.write("UPDATE runs SET logLineCount = ? WHERE pk = ?", LOG_LINES, pk)
+
+
 def _history(
     rng: np.random.Generator,
     names: list[str],
@@ -209,18 +243,13 @@ def _make_artifact(store: Store, project_pk: int, user_pk: int | None, index: in
     """Makes a version of a seeded dataset with one small file, logged by one run, used by one."""
     content = f"seeded {index}\n".encode()
     md5 = b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-    blobs = []
     manifest = {
         "version": 1,
         "storagePolicy": "wandb-storage-policy-v1",
         "storagePolicyConfig": {"storageLayout": "V2"},
         "contents": {"data.txt": {"digest": md5, "size": len(content)}},
     }
-    for body in (content, json.dumps(manifest).encode()):
-        blob = store.new_blob()
-        store.blob_path(blob).write_bytes(body)
-        store.finish_blob(blob)
-        blobs.append(blob)
+    blobs = [_make_blob(store, body) for body in (content, json.dumps(manifest).encode())]
     store.write(
         "INSERT OR IGNORE INTO artifact_types(project_pk, name, createdAt)"
         " VALUES (?, 'dataset', ?)",

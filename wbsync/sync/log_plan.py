@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 from wbsync.api import Pager
 from wbsync.extract.logs import hash_of
 from wbsync.model import RunPath
-from wbsync.sync.plan import LIVE_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from wbsync.extract.logs import Line
     from wbsync.model import ProjectPath
     from wbsync.sync.plan import Stored
 
-COLUMNS = ("run_id", "storage_id", "state", "log_line_count", "branch_point", "deleted_at")
+COLUMNS = (
+    "run_id", "storage_id", "state", "heartbeat_at", "log_line_count", "branch_point", "deleted_at",
+)  # fmt: skip
 PAGE_LINES = 1000
 """As the document says; the wandb SDK asks for as many."""
 TAIL_LINES = 100
@@ -39,9 +41,11 @@ class LogCursor:
     tail_hash: str
     """Hash of the lines held from there on."""
     claimed: int | None
-    """Lines that the run's row claimed when all of them had been read."""
-    is_final: bool
-    """Whether all of them were read, after the run had ended."""
+    """Lines that the run's row claimed when they were read."""
+    state: str | None
+    heartbeat_at: str | None
+    is_complete: bool
+    """Whether all that there were then have been read."""
 
 
 @dataclass(slots=True)
@@ -103,8 +107,10 @@ class Reading:
             resume_after=self.window[0][0] if self.window else None,
             resume_line=tail[0].number if tail else self.next_line,
             tail_hash=hash_of(tail),
-            claimed=self.stored["log_line_count"] if is_complete else None,
-            is_final=is_complete and self.stored["state"] not in LIVE_STATES,
+            claimed=self.stored["log_line_count"],
+            state=self.stored["state"],
+            heartbeat_at=_text(self.stored["heartbeat_at"]),
+            is_complete=is_complete,
         )
 
 
@@ -133,5 +139,13 @@ def plan_logs(
             or (claimed or 0) < (known.claimed or 0)
         ):
             yield Reading(path, stored, None, reset=True)
-        elif stored["state"] in LIVE_STATES or not known.is_final or claimed != known.claimed:
+        elif not known.is_complete or (claimed, stored["state"], _text(stored["heartbeat_at"])) != (
+            known.claimed,
+            known.state,
+            known.heartbeat_at,
+        ):
             yield Reading(path, stored, known, reset=False)
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

@@ -1,8 +1,8 @@
 """Keeps the list of runs' files in step with W&B.
 
 The files of many runs are asked for in one request, page by page where a run has many. A run is
-read while it is live, and once more when its process has been heard of since. Edits of a run that
-has ended touch no files; a file that is added to such a run later on shows in no cheap request.
+read again when its process has been heard of since, or its state is another. Edits of a run touch
+no files; a file that is added to a run after its end shows in no cheap request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from wbsync.model import RunPath
 from wbsync.sync.batches import ask_each, lacks
 from wbsync.sync.cursors import Cursors
 from wbsync.sync.inventory import project_variables, write_differences
-from wbsync.sync.plan import LIVE_STATES
 from wbsync.sync.runs import project_filter, read_index
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 TABLE = "run_files"
 COLUMNS = ("run_id", "storage_id", "state", "heartbeat_at", "deleted_at")
-RUNS_PER_REQUEST = 200
+RUNS_PER_REQUEST = 400
 FILES_PER_REQUEST = 10_000
 MAX_PAGE_ROWS = 1000
 COMMIT_FILES = 20_000
@@ -51,7 +50,6 @@ class _Listing:
 
     run: RunPath
     state: FileCursor
-    is_live: bool
     pager: Pager
     nodes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -73,10 +71,9 @@ def plan_files(
             stored["state"],
             None if heartbeat_at is None else heartbeat_at.isoformat(),
         )
-        is_live = stored["state"] in LIVE_STATES
-        if stored["deleted_at"] is None and (is_live or cursors.get(stored["run_id"]) != state):
+        if stored["deleted_at"] is None and cursors.get(stored["run_id"]) != state:
             path = RunPath(project.entity, project.project, stored["run_id"])
-            yield _Listing(path, state, is_live=is_live, pager=Pager("RunFiles", MAX_PAGE_ROWS))
+            yield _Listing(path, state, Pager("RunFiles", MAX_PAGE_ROWS))
 
 
 async def sync_run_files(context: Context) -> None:
@@ -144,13 +141,11 @@ async def _commit(context: Context, done: list[_Listing]) -> None:
     names = [x.run.run_id for x in listings]
     where = [*project_filter(context), ("run_id", "in", names)]
     held = await asyncio.to_thread(lambda: context.lake.read(TABLE, filters=where))
-    # A live run is read again anyhow; what must be remembered is that one which ended was read.
-    states = {x.run: x.state for x in listings if not x.is_live}
     await write_differences(
         context,
         TABLE,
         held,
         rows,
         key=["entity", "project", "run_id", "name"],
-        metadata=Cursors.metadata(states) if states else None,
+        metadata=Cursors.metadata({x.run: x.state for x in listings}),
     )
