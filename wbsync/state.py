@@ -34,10 +34,6 @@ CREATE TABLE IF NOT EXISTS set_aside (
     PRIMARY KEY (entity, project, run_id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hosts (base_url TEXT PRIMARY KEY, capabilities TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS organizations (
-    base_url TEXT NOT NULL, entity TEXT NOT NULL, names TEXT NOT NULL, learnt_at REAL NOT NULL,
-    PRIMARY KEY (base_url, entity)
-) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sync_log (
     sync_id TEXT NOT NULL, entity TEXT NOT NULL, project TEXT NOT NULL,
     started_at TEXT NOT NULL, ended_at TEXT, outcome TEXT NOT NULL,
@@ -163,24 +159,6 @@ class State:
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO hosts VALUES (?, ?)", (base_url, json.dumps(capabilities))
-            )
-
-    def organizations(self, base_url: str, entity: str) -> tuple[list[str], float] | None:
-        """Returns an entity's organisations, and when that was learnt, in seconds since 1970."""
-        rows = self._select(
-            "SELECT names, learnt_at FROM organizations WHERE base_url = ? AND entity = ?",
-            (base_url, entity),
-        )
-        return (list(json.loads(rows[0][0])), float(rows[0][1])) if rows else None
-
-    def remember_organizations(
-        self, base_url: str, entity: str, names: Sequence[str], at: float
-    ) -> None:
-        """Keeps which organisations an entity belongs to."""
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO organizations VALUES (?, ?, ?, ?)",
-                (base_url, entity, json.dumps(list(names)), at),
             )
 
     def log_sync(self, row: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import wbsync
 from wbsync.sandbox.process import Sandbox
 from wbsync.settings import resolve_credentials
-from wbsync.sync import registries
+from wbsync.sync import entity_state
 from wbsync.sync.engine import sync
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def made(run_script: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 def test_registries_follow_what_the_sdk_does(made: Any, tmp_path: Path, run_script: Any) -> None:
-    """Whatever is linked, moved, deleted or renamed: all is as the SDK says, for one request.
+    """Whatever is linked, moved, deleted or renamed: all is as the SDK says, at no further request.
 
     What is gone keeps its row.
     """
@@ -132,8 +132,9 @@ def test_registries_follow_what_the_sdk_does(made: Any, tmp_path: Path, run_scri
             report = pull(sandbox, root)
             assert report.outcome == "complete"
             assert held(root) == wanted(said), steps
-            assert operations(sandbox, before)["OrganizationRegistries"] == 1
+            assert not operations(sandbox, before)["OrganizationRegistries"]
             assert bool(report.rows) == bool(steps)
+            assert steps or report.requests <= 3
     assert said["found"] == {
         "regex": ["models two"],
         "tagged": ["classifier"],
@@ -179,41 +180,41 @@ def test_what_is_hidden_is_not_gone(paged: Sandbox, tmp_path: Path) -> None:
 
 
 def test_organisations_of_people_and_of_nobody(paged: Sandbox, made: Any, tmp_path: Path) -> None:
-    """A person may have several; an entity without any is not asked about again."""
+    """A person may have several organisations; an entity without any costs nothing."""
     root = tmp_path / "w"
     fill(paged.data, "sandbox", "outsider")
     assert pull(paged, root, "sandbox/seeded").outcome == "complete"
     assert held(root) == wanted(made[1])
-    for expected in (1, 0):
-        before = len(paged.requests())
-        assert pull(paged, root, "outsider/seeded").outcome == "complete"
-        assert operations(paged, before)["OrganizationRegistries"] == expected
+    before = len(paged.requests())
+    assert pull(paged, root, "outsider/seeded").outcome == "complete"
+    assert not operations(paged, before)["OrganizationRegistries"]
 
 
-@pytest.mark.parametrize(
-    ("without", "count"),
-    [
-        ("Entity.organization,User.organizations", 0),
-        ("Entity.artifactMemberships,Project.allowAllArtifactTypesInRegistry", 2),
-    ],
-)
-def test_older_servers(made: Any, tmp_path: Path, without: str, count: int) -> None:
-    """A server that knows no registries, or less of them, is done without what it lacks."""
+SERVERS = {
+    "as it is": ([], ""),
+    "no registries": (["--without", "Entity.organization,User.organizations"], ""),
+    "no versions": (["--without", "Entity.artifactMemberships"], ""),
+    "refuses": (["--deny", "Entity.artifactCollections"], "permission denied"),
+    "shows nothing": (["--hide", "Organization.orgEntity"], ""),
+}
+
+
+def test_other_servers_and_refusals(made: Any, tmp_path: Path) -> None:
+    """What a server lacks, hides or refuses keeps what is held of it; a refusal is said."""
     shutil.copytree(made[0], tmp_path / "data")
     root = tmp_path / "w"
-    with Sandbox(tmp_path / "data", options=[*ORGANIZATIONS, "--without", without]) as sandbox:
-        assert pull(sandbox, root).outcome == "complete"
-        again = pull(sandbox, root)
-    assert (again.outcome, again.rows) == ("complete", {})
-    assert again.requests <= 3
-    assert len(held(root)["registries"]) == count
+    for name, (options, words) in SERVERS.items():
+        with Sandbox(tmp_path / "data", options=[*ORGANIZATIONS, *options]) as sandbox:
+            report = pull(sandbox, root)
+        assert [words in skipped.reason for skipped in report.skipped] == [True] * bool(words)
+        assert held(root) == wanted(made[1]), name
 
 
 def test_many_versions_are_read_where_their_collection_differs(
     paged: Sandbox, made: Any, tmp_path: Path, run_script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where versions do not fit into one request, unchanged ones are not read, page by page."""
-    monkeypatch.setattr(registries, "FEW_VERSIONS", 0)
+    monkeypatch.setattr(entity_state, "FEW_VERSIONS", 0)
     root = tmp_path / "w"
     assert pull(paged, root).outcome == "complete"
     assert held(root) == wanted(made[1])
@@ -224,5 +225,5 @@ def test_many_versions_are_read_where_their_collection_differs(
         assert pull(paged, root).outcome == "complete"
         assert held(root) == wanted(said), steps
         pages.append(operations(paged, before)["OrganizationRegistries"])
-    # Two registries and three collections, a page each; a changed collection's versions besides.
-    assert pages == [4, 4 + 2]
+    # After the first page, one registry and two collections; a changed collection's two versions.
+    assert pages == [1 + 2, 1 + 2 + 2]

@@ -1,5 +1,7 @@
 """The GraphQL documents, one operation a file in `queries/wandb/`.
 
+A fragment that several operations use is a file in `queries/wandb/fragments/`.
+
 Documents for many objects at once are built from a template that holds one's selection: only
 aliases (r0, r1, ...) and variable names (n0, n1, ...) are made here, never text of a server's.
 """
@@ -24,13 +26,26 @@ class Document:
 
 @cache
 def load_document(name: str) -> Document:
-    """Returns the document of `queries/wandb/<name>.graphql`."""
+    """Returns the document of `queries/wandb/<name>.graphql`, with the fragments it shares."""
     text = read_resource(f"queries/wandb/{name}.graphql")
     match = re.search(r"^query (\w+)", text, re.MULTILINE)
     if match is None:
         raise ValueError(f"queries/wandb/{name}.graphql holds no named query")
+    spread = dict.fromkeys(re.findall(r"\.\.\.(\w+)", text))
+    shared = [f for f in spread if not re.search(rf"^fragment {f} ", text, re.MULTILINE)]
+    files = [f"queries/wandb/fragments/{snake_case(f)}.graphql" for f in shared]
+    text = "\n".join([text, *(read_resource(file) for file in files)])
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return Document(match[1], "\n".join(lines))
+
+
+def snake_case(name: str) -> str:
+    """Returns the name of the file that holds a fragment.
+
+    >>> snake_case("RegistryState")
+    'registry_state'
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 @cache
@@ -39,14 +54,14 @@ def batch_document(template: str, count: int) -> Document:
 
     Args:
         template: `queries/wandb/<template>.graphql`: a query of one object aliased `r0`, whose
-            own variables end in 0.
+            own variables end in 0 and come last.
         count: Number of objects; their variables are the template's with 0 to count - 1 at the
-            end. For none, what the template asks beside them is left.
+            end.
     """
     one = load_document(template)
     match = re.fullmatch(
-        r"\s*query \w+\((?P<variables>[^)]*)\) \{(?P<head>.*?)"
-        r"(?P<object>(?<=\n)(?P<indent> +)r0: .*?\n(?P=indent)\})(?P<tail>.*)",
+        r"\s*query (?P<name>\w+)\((?P<shared>[^)]*?)(?P<own>(?:(?:, )?\$\w+0: [\w!]+)+)\) \{"
+        r"(?P<head>.*?)(?P<object>(?<=\n)(?P<indent> +)r0: .*?\n(?P=indent)\})(?P<tail>.*)",
         one.text,
         re.DOTALL,
     )
@@ -56,15 +71,10 @@ def batch_document(template: str, count: int) -> Document:
     def numbered(text: str, index: int) -> str:
         return re.sub(r"\br0\b", f"r{index}", re.sub(r"(\$\w*?)0\b", rf"\g<1>{index}", text))
 
-    declared = match["variables"].split(", ")
-    own = [v for v in declared if v.partition(":")[0].endswith("0")]
-    variables = [v for v in declared if v not in own]
-    variables += [numbered(v, i) for i in range(count) for v in own]
+    own = ", ".join(numbered(match["own"].removeprefix(", "), i) for i in range(count))
+    shared = f"{match['shared']}, " if match["shared"] else ""
     objects = "\n".join(numbered(match["object"], i) for i in range(count))
-    body = f"{match['head']}{objects}{match['tail']}"
-    used = set(re.findall(r"\$\w+", body))
-    head = ", ".join(v for v in variables if v.partition(":")[0] in used)
-    text = f"query {one.name}({head}) {{{body}"
+    text = f"query {one.name}({shared}{own}) {{{match['head']}{objects}{match['tail']}"
     return Document(one.name, text)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wbsync.model import ProjectPath, RunPath
     from wbsync.progress import ProgressHook
     from wbsync.state import State
+    from wbsync.sync.entity_state import EntityState
 
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ class EntityContext:
     options: SyncOptions = field(default_factory=SyncOptions)
     synced_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     tally: Tally = field(default_factory=Tally)
+    entity_state: EntityState | None = None
+    """What W&B says of the entity, once a stream has asked."""
     _writer: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def write(

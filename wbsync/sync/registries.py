@@ -1,24 +1,22 @@
 """Keeps the registries of an entity's organisations in step with W&B.
 
-One request asks for the organisations of an entity and, for those known from the last time, for
-their registries and collections, in which whatever changes shows. Versions come with it while they
-are few; where they are many, only those of collections that differ from what is held are read. An
-organisation or a registry that the server does not show is left as it is: it may be hidden.
+They come with the entity's own request: registries and collections, in which whatever changes
+shows, and versions while they are few. Where they are many, only those of collections that differ
+from what is held are read. An organisation or a registry that the server does not show is left as
+it is: it may be hidden.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from wbsync.api import batch_document, iter_pages
-from wbsync.errors import ApiError, GraphQLError, RateLimitedError, ServerError, TransportError
+from wbsync.api import iter_pages, load_document
+from wbsync.errors import ApiError, GraphQLError, TransportError
 from wbsync.extract.registries import (
     PREFIX,
     build_registry_collection_rows,
@@ -28,15 +26,15 @@ from wbsync.extract.registries import (
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import as_int
 from wbsync.sync.batches import lacks
+from wbsync.sync.entity_state import REGISTRY_TABLES, entity_state
 from wbsync.sync.inventory import changed_keys, write_differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from wbsync.sync.context import EntityContext
 
-TABLES = ("registries", "registry_collections", "registry_versions")
-DOCUMENT = "organization_registries"
+TABLES = REGISTRY_TABLES
 CONNECTIONS = {
     "registries": "projects",
     "collections": "artifactCollections",
@@ -45,90 +43,32 @@ CONNECTIONS = {
 """Variable of the document that asks for it, to the connection."""
 
 PAGE_ROWS = 500
-SMALL_PAGE_ROWS = 50
-"""For servers that fail on more."""
-FEW_VERSIONS = 500
-"""So many versions come with the opening request, and need no sign of having changed."""
 MAX_FILTERED = 100
 """Collections that a filter may name."""
-NONE_FOR_S = 86_400.0
-"""How long an entity without an organisation is not asked about."""
 
 
 async def sync_registries(context: EntityContext) -> None:
-    """Reads the registries of the entity's organisations, where there are any."""
-    known = context.state.organizations(context.client.base_url, context.entity)
-    names, learnt_at = known if known is not None else ([], 0.0)
-    is_recent = abs(time.time() - learnt_at) < NONE_FOR_S
-    if not names and is_recent and not context.options.only:
-        return
-    with _left_out(context, context.entity):
-        await _sync(context, names)
-
-
-@contextmanager
-def _left_out(context: EntityContext, whose: str) -> Iterator[None]:
-    """Goes on where the server refuses: what belongs to projects is committed already."""
-    try:
-        yield
-    except (TransportError, RateLimitedError):
-        raise
-    except ApiError as error:
-        context.skip(f"registries of {whose}", str(error))
-
-
-async def _sync(context: EntityContext, known: list[str]) -> None:
-    held = {name: await asyncio.to_thread(_read_held, context, name) for name in known}
-    count = sum(tables["registry_versions"].num_rows for tables in held.values())
-    data = await _open(context, known, versions=count <= FEW_VERSIONS)
-    entity = data.get("entity")
-    if entity is None:
-        return
-    names = _names(entity)
-    base_url = context.client.base_url
-    context.state.remember_organizations(base_url, context.entity, names, time.time())
-    shown = {name: data.get(f"r{i}") for i, name in enumerate(known)}
-    new = [name for name in names if name not in shown]
-    if new:
-        data = await _open(context, new, versions=True)
-        shown |= {name: data.get(f"r{i}") for i, name in enumerate(new)}
-        held |= {name: await asyncio.to_thread(_read_held, context, name) for name in new}
-    for name in names:
-        organization = (shown[name] or {}).get("orgEntity")
-        if organization is not None:
-            with _left_out(context, name):
-                await _Organization(context, name, organization, held[name]).sync()
-
-
-def _names(entity: dict[str, Any]) -> list[str]:
-    """Returns the organisations of an entity: a team's one, or those of the person behind it."""
-    found = [entity.get("organization"), *((entity.get("user") or {}).get("organizations") or [])]
-    return list(dict.fromkeys(o["name"] for o in found if o and o.get("name")))
+    """Brings the registries of the entity's organisations up to date, where there are any."""
+    state = await entity_state(context)
+    if "registries" in state.refused:
+        words = f"{state.refused['registries']} (--skip registries)"
+        context.skip(f"{context.entity} registries", words)
+    for organization in state.organizations:
+        name, entity = organization["name"], organization.get("orgEntity")
+        if entity is None:
+            continue
+        held = await asyncio.to_thread(_read_held, context, name)
+        try:
+            await _Organization(context, name, entity, held).sync()
+        except TransportError:
+            raise
+        except ApiError as error:
+            context.skip(f"registries of {name}", str(error))
 
 
 def _read_held(context: EntityContext, organization: str) -> dict[str, pa.Table]:
     where = [("organization", "=", organization)]
     return {table: context.lake.read(table, filters=where) for table in TABLES}
-
-
-async def _open(context: EntityContext, names: list[str], *, versions: bool) -> dict[str, Any]:
-    """Asks for the entity's organisations, and for what some of them hold."""
-    variables = {
-        "entity": context.entity,
-        "registries": True,
-        "collections": True,
-        "versions": versions,
-        **{f"n{i}": name for i, name in enumerate(names)},
-    }
-    document = batch_document(DOCUMENT, len(names))
-    try:
-        return await context.client.execute(
-            document, {**variables, "perPage": PAGE_ROWS}, max_attempts=3 if names else None
-        )
-    except (ServerError, GraphQLError):
-        if not names:
-            raise
-        return await context.client.execute(document, {**variables, "perPage": SMALL_PAGE_ROWS})
 
 
 class _Organization:
@@ -146,7 +86,7 @@ class _Organization:
         Args:
             context: The entity's sync.
             name: Its name.
-            shown: Its entity, as the opening request gives it.
+            shown: Its entity, as the entity's own request gives it.
             held: What is held of it, table by table.
         """
         self._context = context
@@ -195,14 +135,13 @@ class _Organization:
         found: list[dict[str, Any]] = []
         async for page in iter_pages(
             context.client,
-            batch_document(DOCUMENT, 1),
+            load_document("organization_registries"),
             {
-                "entity": context.entity,
-                "n0": self._name,
+                "organization": self._name,
                 **{other: other == kind for other in CONNECTIONS},
                 **{argument: json.dumps(value) for argument, value in filters.items()},
             },
-            connection=lambda data: ((data.get("r0") or {}).get("orgEntity") or {}).get(
+            connection=lambda data: ((data.get("organization") or {}).get("orgEntity") or {}).get(
                 CONNECTIONS[kind]
             ),
             page_rows=PAGE_ROWS,
