@@ -224,3 +224,32 @@ def test_unknown_versions_and_names_are_refused(place: Any, wbsync_cli: Call) ->
     ):
         done = wbsync_cli(sandbox, "artifact", "get", name)
         assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+
+
+def test_registries_give_their_versions(
+    run_script: Any, wbsync_cli: Call, tmp_path: Path
+) -> None:
+    """A link is found by the organisation's name, its entity or, where there is one, by neither."""
+    options = ["--add-organization", "acme:sandbox", "--add-team", "acme/crew:sandbox"]
+    with Sandbox(tmp_path / "data", options=options) as sandbox:
+        run_script("edit_registries.py", sandbox, tmp_path, "make")
+        wanted = {"w.bin": hashlib.sha256(b"weights 1").hexdigest()}
+        for name in (
+            "wandb-registry-models/classifier:a1", "acme/wandb-registry-models/classifier:v1",
+            "acme-org/wandb-registry-models/classifier:a1",
+            "crew/wandb-registry-models/classifier:v1",
+        ):  # fmt: skip
+            out = tmp_path / name.replace("/", "-")
+            done = printed(wbsync_cli(sandbox, "artifact", "get", name, "-o", str(out), "--json"))
+            assert not done["failed"]
+            assert tree(out) == wanted, name
+        assert wbsync_cli(sandbox, "sync", "crew/train").returncode == 0
+        asked = len(sandbox.requests())
+        for front, alias in (("", "a1"), ("acme/", "v1")):
+            name = f"{front}wandb-registry-models/classifier:{alias}"
+            out = tmp_path / f"offline-{name.replace('/', '-')}"
+            done = printed(
+                wbsync_cli(sandbox, "artifact", "get", name, "-o", str(out), "--offline", "--json")
+            )
+            assert tree(out) == wanted
+        assert len(sandbox.requests()) == asked

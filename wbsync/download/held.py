@@ -24,6 +24,17 @@ WHERE l.project = $project AND l.collection = $collection AND l.alias = $alias
   AND ($entity IS NULL OR l.entity = $entity)
 """
 
+_BY_LINK = """
+SELECT v.artifact_id, v.collection || ':v' || v.version_index
+FROM registry_versions v JOIN registries r USING (organization, registry)
+WHERE $project = 'wandb-registry-' || v.registry AND v.collection = $collection
+  AND v.artifact_id IS NOT NULL
+  AND CASE WHEN $version::BIGINT IS NULL
+           THEN list_contains(from_json(v.aliases, '["VARCHAR"]'), $alias)
+           ELSE v.version_index = $version END
+  AND ($entity IS NULL OR $entity IN (r.organization, r.entity))
+"""
+
 
 def find_held(warehouse: Path, name: ArtifactName) -> tuple[str, str] | None:
     """Returns the id and `collection:vN` of the version a name stands for, None for none held.
@@ -35,7 +46,10 @@ def find_held(warehouse: Path, name: ArtifactName) -> tuple[str, str] | None:
 
     where = {"entity": name.entity, "project": name.project, "collection": name.collection}
     with Engine.open(warehouse) as engine:
-        if name.version_index is None:
+        if name.is_registry:
+            params = {**where, "version": name.version_index, "alias": name.alias}
+            rows = engine.run_trusted(_BY_LINK, params).fetchall()
+        elif name.version_index is None:
             rows = engine.run_trusted(_BY_ALIAS, {**where, "alias": name.alias}).fetchall()
         else:
             params = {**where, "version": name.version_index}
