@@ -12,7 +12,7 @@ help: ## List the targets
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[df,sandbox]' --group test --group lint
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[df,sandbox,spark]' --group test --group lint
 	touch $@
 
 # DuckDB as BI tools carry it, each in an environment of its own: tests open the published file.

@@ -6,7 +6,7 @@
                           NotFoundError GraphQLError ResponseShapeError SignedUrlExpiredError*
       ExtractError
       WarehouseError      SchemaMismatchError CommitConflictError* MigrationError LockedError
-      QueryError          StatementRefusedError
+      QueryError          StatementRefusedError EngineError
       DownloadError       DigestError UnsafePathError
 
     * also Retryable: the same call may succeed later; `retry_after_s` says when, if the server did.
@@ -133,6 +133,10 @@ class QueryError(WbsyncError):
 
 class StatementRefusedError(QueryError):
     """A statement would write, or reach outside the warehouse."""
+
+
+class EngineError(QueryError):
+    """Another engine could not be reached, or is gone."""
 
 
 class DownloadError(WbsyncError):

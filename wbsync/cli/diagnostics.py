@@ -13,6 +13,7 @@ import click
 from wbsync.errors import (
     AuthenticationError,
     ConfigError,
+    EngineError,
     RateLimitedError,
     ServerError,
     TransportError,
@@ -44,7 +45,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
         return ExitCode.AUTHENTICATION
     if isinstance(error, ConfigError):
         return ExitCode.USAGE
-    if isinstance(error, (TransportError, RateLimitedError, ServerError)):
+    if isinstance(error, (TransportError, RateLimitedError, ServerError, EngineError)):
         return ExitCode.UNREACHABLE
     return ExitCode.FAILED
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from wbsync.errors import QueryError, StatementRefusedError, WarehouseError
-from wbsync.query.admission import admit
+from wbsync.query.admission import Admitted, admit
 from wbsync.query.result import Result
 
 if TYPE_CHECKING:
@@ -113,12 +113,7 @@ class Engine:
             QueryError: The text does not parse, names what is not there, or failed.
         """
         connection = self._connection.cursor()
-        if "\x00" in text:
-            raise QueryError("the query holds a NUL character; take it out")
-        try:
-            statements = admit(connection, text)
-        except duckdb.Error as error:
-            raise self._translated(error, text) from error
+        statements = _admitted(connection, text)
         result = None
         for index, statement in enumerate(statements):
             if result is not None:
@@ -212,6 +207,26 @@ class Engine:
                 f"{where}{plain(path)} is outside the warehouse: queries read its tables only"
             )
         return QueryError(where + _described(message, text))
+
+
+def admitted(text: str) -> list[Admitted]:
+    """Returns the statements of a text that is for another engine: the same ones may run there.
+
+    Raises:
+        StatementRefusedError: A statement would write or reach outside.
+        QueryError: The text does not parse.
+    """
+    with duckdb.connect(":memory:") as connection:
+        return _admitted(connection, text)
+
+
+def _admitted(connection: duckdb.DuckDBPyConnection, text: str) -> list[Admitted]:
+    if "\x00" in text:
+        raise QueryError("the query holds a NUL character; take it out")
+    try:
+        return admit(connection, text)
+    except duckdb.Error as error:
+        raise QueryError(_described(str(error), text)) from error
 
 
 def _connect(path: Path, lake: Path) -> duckdb.DuckDBPyConnection:
