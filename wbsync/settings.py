@@ -33,7 +33,7 @@ UPSTREAM_HOSTS = {
 FORGE_PROXIES = frozenset({"forge.coreweave.com", "qa.forge.coreweave.com"})
 """Hosts that serve W&B's API under /api/wandb, and directly as `api.` below them."""
 
-CONFIG_KEYS = ("warehouse", "sources", "base_url")
+CONFIG_KEYS = ("warehouse", "sources", "base_url", "queries")
 MIN_KEY_LENGTH = 40
 
 
@@ -203,6 +203,8 @@ class ProjectFile:
     warehouse: Path
     sources: tuple[str, ...] = ()
     base_url: str | None = None
+    queries: Path | None = None
+    """Folder of the user's own named queries: `[queries] path`."""
 
 
 def find_project_file(cwd: Path | None = None) -> ProjectFile | None:
@@ -235,11 +237,17 @@ def _read_project_file(path: Path) -> ProjectFile:
     for key in ("warehouse", "base_url"):
         if key in values and not isinstance(values[key], str):
             raise ConfigError(f"{path}: {key} must be a text")
+    queries = values.get("queries", {})
+    if not isinstance(queries, dict) or not all(isinstance(v, str) for v in queries.values()):
+        raise ConfigError(f'{path}: queries must be a table like [queries] with path = "queries"')
+    for key in queries.keys() - {"path"}:
+        raise ConfigError(f"{path}: unknown key 'queries.{key}'; known is queries.path")
     return ProjectFile(
         path=path,
         warehouse=(path.parent / values.get("warehouse", ".wbsync")).resolve(),
         sources=tuple(sources),
         base_url=values.get("base_url"),
+        queries=(path.parent / Path(queries["path"]).expanduser()).resolve() if queries else None,
     )
 
 

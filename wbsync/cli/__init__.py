@@ -16,6 +16,7 @@ COMMANDS = {
     "completion": "Print the completion script of a shell.",
     "doctor": "Check key, server, disk and the published file.",
     "files": "List and get the files of runs.",
+    "query": "Ask a question that has a name.",
     "sandbox": "A W&B-compatible server for demos and tests.",
     "sql": "Ask the warehouse in SQL.",
     "status": "Show what the warehouse holds and how fresh it is.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wbsync.errors import ConfigError, QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
     import polars as pl
@@ -71,6 +71,35 @@ class Result:
         yield from ahead
         while (batch := self._next()) is not None:
             yield batch
+
+    def fitted(self, columns: Sequence[tuple[str, str]]) -> Result:
+        """Returns the rows in columns of given names and SQL types; nothing is read yet.
+
+        Raises:
+            QueryError: The rows have other columns, or values that do not fit.
+        """
+        import pyarrow as pa
+
+        names = [name for name, _ in columns]
+        if self.columns != names:
+            raise QueryError(
+                f"the query gives the columns {', '.join(self.columns)}; its header promises"
+                f" {', '.join(names)}"
+            )
+        types = {
+            "VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(),
+            "BOOLEAN": pa.bool_(), "TIMESTAMP": pa.timestamp("us"),
+        }  # fmt: skip
+        schema = pa.schema([(name, types[kind]) for name, kind in columns])
+
+        def cast() -> Iterator[pa.RecordBatch]:
+            for batch in self.batches():
+                try:
+                    yield batch.cast(schema)
+                except pa.ArrowInvalid as error:
+                    raise QueryError(f"the rows do not fit the query's header: {error}") from error
+
+        return Result(pa.RecordBatchReader.from_batches(schema, cast()))
 
     def arrow(self) -> pa.Table:
         """Returns all rows as an Arrow table."""

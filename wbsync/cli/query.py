@@ -1,0 +1,192 @@
+"""`wbsync query`: ask a question that has a name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wbsync.cli.options import Globals
+from wbsync.cli.sql import FORMATS, engine_options, open_engine, output_kind, write_rows
+
+if TYPE_CHECKING:
+    from wbsync.query.named import Catalog, NamedQuery, Parameter
+
+
+def _catalog(say: Any = None) -> Catalog:
+    """Returns the queries that there are; says what is wrong with the user's own."""
+    from wbsync.query.named import Catalog
+    from wbsync.settings import find_project_file
+
+    project = find_project_file()
+    catalog = Catalog(project.queries if project else None)
+    for problem in catalog.problems.values() if say else ():
+        say.note(f"left out: {problem}")
+    return catalog
+
+
+def _shared(ctx: click.Context) -> Globals:
+    shared = ctx.find_object(Globals)
+    assert shared is not None
+    return shared
+
+
+class QueryGroup(click.Group):
+    """A group whose commands are the queries that there are."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of all queries."""
+        del ctx
+        return _catalog().names()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Makes the command of a query."""
+        from wbsync.errors import QueryError
+
+        catalog = _catalog()
+        name = cmd_name.replace("-", "_")
+        try:
+            query = catalog.find(name)
+        except QueryError as error:
+            if ctx.resilient_parsing:
+                return None
+            ctx.fail(str(error))
+        if name in catalog.shadowed and not ctx.resilient_parsing:
+            _shared(ctx).say.note(f"{query.path} takes the place of wbsync's own query {name}")
+        return _command(query)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of queries."""
+        del ctx
+        with formatter.section("Queries"):
+            formatter.write_dl([(q.name, q.question) for q in _catalog().queries()])
+
+
+@click.group(cls=QueryGroup, invoke_without_command=True, subcommand_metavar="[NAME [OPTIONS]]")
+@click.option("--json", "as_json", is_flag=True, help="List as JSON, parameters and columns, too.")
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> None:
+    """Ask a question that has a name; without one, list them.
+
+    A folder of your own queries joins in: `[queries] path` in wbsync.toml.
+
+    \b
+    Examples:
+      wbsync query
+      wbsync query leaderboard --help
+      wbsync query leaderboard --project my-team/my-project --metric loss
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    catalog = _catalog(_shared(ctx).say)
+    if as_json:
+        click.echo(json.dumps([_facts(q) for q in catalog.queries()], indent=2))
+        return
+    formatter = ctx.make_formatter()
+    formatter.write_dl(
+        [(q.name, q.question + (" (your own)" if q.is_own else "")) for q in catalog.queries()]
+    )
+    click.echo(formatter.getvalue(), nl=False)
+
+
+def _facts(query: NamedQuery) -> dict[str, Any]:
+    facts = dataclasses.asdict(query)
+    facts["path"] = str(query.path)
+    return facts
+
+
+def _command(query: NamedQuery) -> click.Command:
+    """Returns the command that runs a query."""
+
+    @click.pass_context
+    def run(ctx: click.Context, /, **given: Any) -> None:
+        values = {p.name: given.pop(p.name) for p in query.parameters}
+        _run(ctx, query, {n: v for n, v in values.items() if v not in (None, ())}, **given)
+
+    made: Any = run
+    for option in (
+        click.option("--format", "kind", type=click.Choice(FORMATS),
+                     help="Default: table, or what the ending of -o says."),
+        click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+                     help="Write to a file, which appears when it is complete."),
+        click.option("--sql", "as_sql", is_flag=True,
+                     help="Print the SQL instead, with the values that are given."),
+        engine_options,
+    ):  # fmt: skip
+        made = option(made)
+    params = [_option(p) for p in query.parameters]
+    example = " ".join(
+        f"--{p.name.replace('_', '-')} {EXAMPLES.get(p.name, p.name.upper())}"
+        for p in query.parameters
+        if p.is_required
+    )
+    columns = "\n".join(f"  {c.name}: {c.comment}" for c in query.columns)
+    return click.Command(
+        query.name,
+        params=[*params, *reversed(getattr(made, "__click_params__", []))],
+        callback=made,
+        short_help=query.question,
+        help=f"{query.question}\n\n{query.about}\n\n\b\nColumns:\n{columns}\n\n"
+        f"\b\nExample:\n  wbsync query {query.name} {example}",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+EXAMPLES = {
+    "project": "my-team/my-project", "metric": "loss", "artifact": "dataset:v3", "target": "0.1",
+    "parameter": "lr",
+}  # fmt: skip
+"""What stands for a parameter in the example of a help page."""
+
+
+def _option(parameter: Parameter) -> click.Option:
+    is_list = parameter.type.endswith("[]")
+    kinds: dict[str, Any] = {"BIGINT": click.INT, "DOUBLE": click.FLOAT, "BOOLEAN": click.BOOL}
+    kind = kinds.get(parameter.type, click.STRING)
+    if parameter.choices:
+        kind = click.Choice(parameter.choices)
+    notes = ["several times for several"] if is_list else []
+    if parameter.is_required:
+        notes.append("required")
+    elif parameter.default not in (None, ""):
+        notes.append(f"default: {parameter.default}")
+    return click.Option(
+        [f"--{parameter.name.replace('_', '-')}", parameter.name],
+        type=kind,
+        multiple=is_list,
+        metavar=None if parameter.choices else parameter.type.removesuffix("[]"),
+        help=parameter.comment + (f"  [{'; '.join(notes)}]" if notes else ""),
+    )
+
+
+def _run(
+    ctx: click.Context, query: NamedQuery, values: dict[str, Any], *, as_sql: bool,
+    kind: str | None, output: Path | None, on: str | None, lake: str | None,
+) -> None:  # fmt: skip
+    from wbsync.errors import QueryError
+    from wbsync.query.named import print_query, run_query
+
+    shared = _shared(ctx)
+    now = datetime.now(UTC)
+    if not as_sql:
+        for parameter in query.parameters:
+            if parameter.is_required and parameter.name not in values:
+                option = next(o for o in ctx.command.params if o.name == parameter.name)
+                raise click.MissingParameter(ctx=ctx, param=option)
+    for parameter in query.parameters:
+        try:
+            parameter.read(values.get(parameter.name, parameter.default), now)
+        except QueryError as error:
+            raise click.UsageError(str(error), ctx) from None
+    if as_sql:
+        click.echo(print_query(query, values, now, "duckdb" if on is None else "spark"))
+        return
+    with open_engine(shared, on, lake) as engine:
+        result = run_query(engine, query, values, now)
+        if not result.preview(1)[0]:
+            shared.say.note("no rows: nothing that is held answers this")
+        write_rows(shared, result, output_kind(kind, output), output)
