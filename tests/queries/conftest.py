@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -65,7 +66,8 @@ class Rows:
             "runs", **key,
             **{
                 "display_name": run_id.upper(), "state": "finished", "username": "ann",
-                "created_at": NOW - 20 * DAY, "heartbeat_at": NOW - 20 * DAY + DAY / 24,
+                "created_at": NOW - 20 * DAY,
+                "heartbeat_at": fields.get("created_at", NOW - 20 * DAY) + DAY / 24,
                 "config": canonical_json(config), "summary": canonical_json(summary),
                 "tags": json.dumps(list(tags)), **fields,
             },
@@ -164,7 +166,7 @@ def add_curves(rows: Rows) -> None:
         rows.run(
             f"team/curves/{name}", summary={"loss": numbers[-1]} if numbers else {},
             history={"loss": points, "_runtime": times, "Loss": others},
-            created_at=NOW - 30 * DAY + number * DAY, last_step=100,
+            created_at=NOW - 30 * DAY + number * DAY, last_step=100, compute_seconds=7200.0,
         )  # fmt: skip
     for name, train, validation in (
         ("over", lambda s: 1 - s / 120, lambda s: 1 - s / 100 if s <= 50 else s / 100),
@@ -198,6 +200,7 @@ def add_seeds(rows: Rows) -> None:
                                               "note": "it's"},
             summary={"acc": 0.5}, created_at=NOW - DAY + copy * DAY / 24, compute_seconds=50.0,
         )  # fmt: skip
+    rows.run("team/seeds/tagged", summary={"acc": 0.1}, tags=("it's; DROP TABLE runs --", "b"))
     rows.run("team/seeds/bare", created_at=NOW - DAY)
     rows.run("team/seeds/bare2", created_at=NOW - DAY / 2)
     rows.run("other/seeds/r00", config={"lr": 1e-3, "seed": 0}, summary={"acc": 9.0})
@@ -245,6 +248,16 @@ def add_drift(rows: Rows) -> None:
                         "kind": "a" if month == 1 else 1},
                 created_at=datetime(2026, month, 10 + index, tzinfo=UTC),
             )  # fmt: skip
+
+
+def add_extremes(rows: Rows) -> None:
+    """Two runs that a double cannot tell apart, and keys that only one of them has."""
+    for name, number in (("big", 2**60), ("bigger", 2**60 + 1)):
+        rows.run(
+            f"team/exact/{name}", config={"n": number, "nan": NAN} | (
+                {"gone": None} if name == "big" else {}
+            ),
+        )  # fmt: skip
 
 
 def add_artifacts(rows: Rows) -> None:
@@ -308,7 +321,26 @@ class Held:
         frame = build_table(table, self._tables[table]).to_pandas()
         if "deleted_at" in frame:
             frame = frame[frame["deleted_at"].isna()]
+        for name in frame.select_dtypes("datetimetz"):
+            frame[name] = frame[name].dt.tz_localize(None)
         return frame.reset_index(drop=True)
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Returns a table's rows as they were written, those of deleted runs included."""
+        return self._tables[table]
+
+    def values(self, table: str, project: str, key: str) -> pd.DataFrame:
+        """Returns runs of ENTITY/PROJECT or ENTITY with a key's value, those without left out."""
+        entity, _, name = project.partition("/")
+        runs, leaves = self["runs"], self[table]
+        leaves = leaves[leaves["key"] == key].drop(columns="synced_at")
+        runs = runs[(runs["entity"] == entity) & ((runs["project"] == name) | (name == ""))]
+        return runs.merge(leaves, on=["entity", "project", "run_id"])
+
+    def finite(self, table: str, project: str, key: str) -> pd.DataFrame:
+        """Returns the rows of `values` whose value is a finite number."""
+        found = self.values(table, project, key)
+        return found[np.isfinite(found["value"].astype(float))]
 
 
 @pytest.fixture(scope="session")
@@ -316,7 +348,8 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Held:
     """The warehouse, written straight into a lake."""
     root = tmp_path_factory.mktemp("queries") / "w"
     rows = Rows()
-    for add in (add_sweep, add_curves, add_seeds, add_operations, add_drift, add_artifacts):
+    for add in (add_sweep, add_curves, add_seeds, add_operations, add_drift, add_artifacts,
+                add_extremes):  # fmt: skip
         add(rows)
     open_warehouse(root)
     lake = Lake(root)
@@ -355,20 +388,27 @@ def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.wait(timeout=30)
 
 
-def rows_of(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Returns rows as plain values, comparable; floats to nine digits."""
-
-    def plain(value: Any) -> Any:
-        if value is None or value is pd.NaT or value is pd.NA:
-            return None
-        if isinstance(value, float):
-            return None if math.isnan(value) else float(f"{value:.9g}") + 0.0
-        return value
-
-    return [tuple(map(plain, row)) for row in frame.itertuples(index=False, name=None)]
+def plain(value: Any) -> Any:
+    """Returns a value in a form that compares: no NaN, floats to nine digits, times as texts."""
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, (float, np.floating)):
+        return None if math.isnan(value) else float(f"{value:.9g}") + 0.0
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.item() if isinstance(value, np.generic) else value
 
 
-Ask = "Callable[..., pd.DataFrame]"
+def _rows_of(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
+    """Returns the rows of some columns, or of all, as tuples that compare."""
+    chosen = frame[list(columns)] if columns else frame
+    return [tuple(map(plain, row)) for row in chosen.itertuples(index=False, name=None)]
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[..., list[tuple[Any, ...]]]:
+    """Returns rows as tuples that compare."""
+    return _rows_of
 
 
 @pytest.fixture(scope="session")
@@ -384,7 +424,7 @@ def ask(held: Held, sail: str) -> Iterator[Callable[..., pd.DataFrame]]:
                 table = run_query(engine, query, values, NOW).arrow()
                 assert table.schema.names == [c.name for c in query.columns]
                 frames.append(table.to_pandas())
-            here, there = map(rows_of, frames)
+            here, there = map(_rows_of, frames)
             assert here == there, f"{name}: DuckDB and Sail differ"
             return frames[0]
 
