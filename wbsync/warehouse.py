@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.errors import QueryError
 from wbsync.model import ProjectPath
-from wbsync.settings import resolve_credentials, warehouse_dir
+from wbsync.settings import find_project_file, resolve_credentials, warehouse_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -96,6 +96,25 @@ class Warehouse:
             WarehouseError: Nothing is synced yet.
         """
         return self._open().sql(query, params)
+
+    def query(self, name: str, /, **values: Any) -> Result:
+        """Returns the rows of a named query; `wbsync query` lists them.
+
+        Args:
+            name: Which.
+            values: Its parameters; what is left out takes its default.
+
+        Raises:
+            QueryError: There is no such query, or a parameter is missing or wrong.
+            WarehouseError: Nothing is synced yet.
+        """
+        from datetime import UTC, datetime
+
+        from wbsync.query.named import Catalog, run_query
+
+        project = find_project_file()
+        query = Catalog(project.queries if project else None).find(name)
+        return run_query(self._open(), query, values, datetime.now(UTC))
 
     def history(
         self, project: str, keys: Sequence[str], runs: Sequence[str] | None = None

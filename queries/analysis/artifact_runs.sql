@@ -17,8 +17,8 @@
 --   username VARCHAR -- Who created it.
 --   created_at TIMESTAMP -- When it was created.
 WITH names AS (
-    SELECT a.artifact_id, a.version_index, a.collection, concat(a.collection, ':', a.version) AS name,
-        concat(a.entity, '/', a.project, '/') AS place
+    SELECT a.artifact_id, a.version_index, a.collection,
+        concat(a.collection, ':', a.version) AS name, concat(a.entity, '/', a.project, '/') AS place
     FROM artifacts AS a
     WHERE coalesce($project, a.entity) IN (a.entity, concat(a.entity, '/', a.project))
 ),

@@ -53,13 +53,14 @@ logged AS (
     WHERE h.key = $axis AND isfinite(h.value)
 ),
 bounds AS (
-    SELECT min(x) AS low, max(x) AS high FROM logged
+    SELECT min(x) AS low, max(x) AS high, greatest($points, 1) AS points FROM logged
 ),
 placed AS (
     SELECT l.run_id, l.value,
         CASE WHEN b.high = b.low THEN 0
-            ELSE least(CAST(floor((l.x - b.low) / (b.high - b.low) * $points) AS BIGINT), $points - 1)
-            END AS piece
+            ELSE least(
+                CAST(floor((l.x - b.low) / (b.high - b.low) * b.points) AS BIGINT), b.points - 1
+            ) END AS piece
     FROM logged AS l
     CROSS JOIN bounds AS b
 ),
@@ -74,7 +75,7 @@ spans AS (
     GROUP BY run_id
 ),
 pieces AS (
-    SELECT unnest(generate_series(0, $points - 1)) AS piece
+    SELECT unnest(generate_series(0, greatest($points, 1) - 1)) AS piece
 ),
 grid AS (
     SELECT s.run_id, p.piece, f.samples,
@@ -106,7 +107,8 @@ smooth AS (
     JOIN resampled AS o ON o.run_id = n.run_id AND o.piece <= n.piece
     GROUP BY n.run_id, n.piece
 )
-SELECT r.run_id, r.display_name, v.piece, b.low + (v.piece + 0.5) * (b.high - b.low) / $points AS x,
+SELECT r.run_id, r.display_name, v.piece,
+    b.low + (2 * v.piece + 1) * (b.high - b.low) / (2 * b.points) AS x,
     v.value, s.smoothed, coalesce(v.samples, 0) AS samples
 FROM resampled AS v
 JOIN smooth AS s ON s.run_id = v.run_id AND s.piece = v.piece

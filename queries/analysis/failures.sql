@@ -55,7 +55,8 @@ placed AS (
     WHERE state IN ('failed', 'crashed', 'killed', 'preempted')
 )
 SELECT name, state, stage, count(*) AS runs, CAST(count(*) AS DOUBLE) / max(runs_of_name) AS share,
-    sum(hours) AS hours, max(created_at) AS last_at, max(CASE WHEN place = 1 THEN run_id END) AS last_run
+    sum(hours) AS hours, max(created_at) AS last_at,
+    max(CASE WHEN place = 1 THEN run_id END) AS last_run
 FROM placed
 GROUP BY name, state, stage
 ORDER BY runs DESC, name NULLS LAST, state, stage

@@ -1,7 +1,7 @@
 -- What went into an artifact, and what came of it?
 --
 -- Goes from run to run, upward (the runs that logged it, what they used, the runs that logged that,
--- ...) and downward (the runs that used it, what they logged, ...), at most 8 runs each way. A row
+-- ...) and downward (the runs that used it, what they logged, ...), at most 10 runs each way. A row
 -- is one run and one artifact beyond it; each stands where it is met first.
 --
 -- Parameters:
@@ -50,81 +50,73 @@ links AS (
         ON r.entity = l.entity AND r.project = l.project AND r.run_id = l.run_id
     JOIN (SELECT unnest(['up', 'down']) AS direction) AS d ON $direction IN (d.direction, 'both')
 ),
-hops AS (
-    SELECT DISTINCT n.direction, n.artifact_id AS near, f.artifact_id AS far
+moves AS (
+    SELECT DISTINCT n.direction, n.artifact_id AS near, f.artifact_id AS far, 1 AS cost
     FROM links AS n
     JOIN links AS f
         ON f.direction = n.direction AND f.entity = n.entity AND f.project = n.project
         AND f.run_id = n.run_id
     WHERE n.is_near AND NOT f.is_near AND n.artifact_id <> f.artifact_id
+    UNION ALL
+    SELECT DISTINCT direction, artifact_id, artifact_id, 0 FROM links
 ),
-hop_1 AS (
-    SELECT d.direction, c.id
+met_1 AS (
+    SELECT d.direction, c.id, 1 AS hop
     FROM chosen AS c
     CROSS JOIN (SELECT unnest(['up', 'down']) AS direction) AS d
 ),
-hop_2 AS (
-    SELECT DISTINCT h.direction, h.far AS id
-    FROM hop_1 AS p
-    JOIN hops AS h ON h.direction = p.direction AND h.near = p.id
+met_2 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_1 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
-hop_3 AS (
-    SELECT DISTINCT h.direction, h.far AS id
-    FROM hop_2 AS p
-    JOIN hops AS h ON h.direction = p.direction AND h.near = p.id
+met_3 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_2 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
-hop_4 AS (
-    SELECT DISTINCT h.direction, h.far AS id
-    FROM hop_3 AS p
-    JOIN hops AS h ON h.direction = p.direction AND h.near = p.id
+met_4 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_3 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
-hop_5 AS (
-    SELECT DISTINCT h.direction, h.far AS id
-    FROM hop_4 AS p
-    JOIN hops AS h ON h.direction = p.direction AND h.near = p.id
+met_5 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_4 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
-hop_6 AS (
-    SELECT DISTINCT h.direction, h.far AS id
-    FROM hop_5 AS p
-    JOIN hops AS h ON h.direction = p.direction AND h.near = p.id
+met_6 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_5 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
-hop_7 AS (
-    SELECT DISTINCT h.direction, h.far AS id
-    FROM hop_6 AS p
-    JOIN hops AS h ON h.direction = p.direction AND h.near = p.id
+met_7 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_6 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
-hop_8 AS (
-    SELECT DISTINCT h.direction, h.far AS id
-    FROM hop_7 AS p
-    JOIN hops AS h ON h.direction = p.direction AND h.near = p.id
+met_8 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_7 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
-met AS (
-    SELECT 1 AS hop, direction, id FROM hop_1
-    UNION ALL
-    SELECT 2 AS hop, direction, id FROM hop_2
-    UNION ALL
-    SELECT 3 AS hop, direction, id FROM hop_3
-    UNION ALL
-    SELECT 4 AS hop, direction, id FROM hop_4
-    UNION ALL
-    SELECT 5 AS hop, direction, id FROM hop_5
-    UNION ALL
-    SELECT 6 AS hop, direction, id FROM hop_6
-    UNION ALL
-    SELECT 7 AS hop, direction, id FROM hop_7
-    UNION ALL
-    SELECT 8 AS hop, direction, id FROM hop_8
+met_9 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_8 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
-firsts AS (
-    SELECT direction, id, min(hop) AS hop FROM met GROUP BY direction, id
+met_10 AS (
+    SELECT m.direction, v.far AS id, min(m.hop + v.cost) AS hop
+    FROM met_9 AS m JOIN moves AS v ON v.direction = m.direction AND v.near = m.id
+    GROUP BY m.direction, v.far
 ),
 passed AS (
     SELECT n.direction, n.entity, n.project, n.run_id, n.display_name, min(m.hop) AS hop
-    FROM firsts AS m
+    FROM met_10 AS m
     JOIN links AS n ON n.direction = m.direction AND n.artifact_id = m.id AND n.is_near
     GROUP BY n.direction, n.entity, n.project, n.run_id, n.display_name
 )
-SELECT p.direction, p.hop, p.entity, p.project, p.run_id, p.display_name,
+SELECT p.direction, CAST(p.hop AS BIGINT) AS hop, p.entity, p.project, p.run_id, p.display_name,
     f.artifact_name AS artifact, f.type_name, f.artifact_id
 FROM passed AS p
 LEFT JOIN links AS f

@@ -62,6 +62,7 @@ classed AS (
     SELECT key, runs, distinct_values, is_numeric,
         value_rank + (value_ties - 1) / 2 AS x,
         score_rank + (score_ties - 1) / 2 AS y,
+        max(score_rank) OVER (PARTITION BY key) > 1 AS varies,
         CASE WHEN is_numeric = 0 OR distinct_values <= bins THEN CAST(value_number AS DOUBLE)
             ELSE floor((value_rank - 1) * bins / runs) END AS value_class,
         floor((score_rank - 1) * bins / runs) AS score_class
@@ -69,9 +70,9 @@ classed AS (
     WHERE distinct_values > 1
 ),
 correlated AS (
-    SELECT key,
-        CASE WHEN min(is_numeric) = 1 AND max(y) > min(y) THEN corr(x, y) END AS rank_correlation
+    SELECT key, corr(x, y) AS rank_correlation
     FROM classed
+    WHERE is_numeric = 1 AND varies
     GROUP BY key
 ),
 cells AS (
@@ -100,7 +101,7 @@ measured AS (
             i.information - (i.freedom + 2 * sqrt(2 * i.freedom)) / (2 * i.runs), 0
         ), 6) AS mutual_information
     FROM informed AS i
-    JOIN correlated AS c ON c.key = i.key
+    LEFT JOIN correlated AS c ON c.key = i.key
 ),
 weighed AS (
     SELECT *, abs(coalesce(rank_correlation, 0)) AS correlation,

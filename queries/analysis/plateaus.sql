@@ -36,7 +36,9 @@ WITH points AS (
 ),
 framed AS (
     SELECT *,
-        first_value(cost) OVER (PARTITION BY entity, project, run_id ORDER BY step, row) AS first_cost,
+        first_value(cost) OVER (
+            PARTITION BY entity, project, run_id ORDER BY step, row
+        ) AS first_cost,
         min(cost) OVER (PARTITION BY entity, project, run_id) AS best_cost
     FROM points
 ),

@@ -77,7 +77,7 @@ ordered AS (
     FROM spread
     WHERE runs >= $min_runs AND scored > 0
 )
-SELECT entity, project, runs, scored, mean, stddev, stddev / sqrt(scored) AS standard_error, min, max,
-    first_run, display_name, config
+SELECT entity, project, runs, scored, mean, stddev, stddev / sqrt(scored) AS standard_error,
+    min, max, first_run, display_name, config
 FROM ordered
 ORDER BY cost, entity, project, first_run

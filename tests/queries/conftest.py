@@ -7,6 +7,8 @@ beside `loss`, keys with dots, slashes and spaces, several rows at a step and ro
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import os
@@ -15,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,7 @@ import pandas as pd
 import pytest
 
 from wbsync.catalog import publish
+from wbsync.cli import main
 from wbsync.extract.rows import build_table
 from wbsync.extract.values import canonical_json, flatten, split_value
 from wbsync.lake import Lake, open_warehouse
@@ -411,13 +415,44 @@ def rows_of() -> Callable[..., list[tuple[Any, ...]]]:
     return _rows_of
 
 
-@pytest.fixture(scope="session")
-def ask(held: Held, sail: str) -> Iterator[Callable[..., pd.DataFrame]]:
-    """Runs a query on both engines, checks that they agree, and returns the rows."""
-    catalog = Catalog()
-    with Engine.open(held.root) as duck, SparkEngine.open(held.root, sail) as spark:
+@dataclass(frozen=True)
+class Done:
+    """What a call of the command did."""
 
-        def call(name: str, **values: Any) -> pd.DataFrame:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Calls the command on the warehouse, in a folder of its own, within this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str, **env: str) -> Done:
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        code: Any = 0
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            try:
+                main(["-w", str(held.root), *args])
+            except SystemExit as end:
+                code = end.code
+        return Done(code, *(s.buffer.getvalue().decode() for s in (out, err)))
+
+    return run
+
+
+@contextlib.contextmanager
+def _asking(root: Path, url: str) -> Iterator[Callable[..., pd.DataFrame]]:
+    """Gives a function that runs a query on both engines, checks that they agree, returns rows."""
+    catalog = Catalog()
+    with Engine.open(root) as duck, SparkEngine.open(root, url) as spark:
+
+        def ask(name: str, **values: Any) -> pd.DataFrame:
             query = catalog.find(name)
             frames = []
             for engine in (duck, spark):
@@ -428,4 +463,17 @@ def ask(held: Held, sail: str) -> Iterator[Callable[..., pd.DataFrame]]:
             assert here == there, f"{name}: DuckDB and Sail differ"
             return frames[0]
 
+        yield ask
+
+
+@pytest.fixture(scope="session")
+def asking(sail: str) -> Callable[[Path], Any]:
+    """Gives, for a warehouse, a function that asks both engines."""
+    return lambda root: _asking(root, sail)
+
+
+@pytest.fixture(scope="session")
+def ask(held: Held, sail: str) -> Iterator[Callable[..., pd.DataFrame]]:
+    """Asks both engines about the warehouse with known answers."""
+    with _asking(held.root, sail) as call:
         yield call

@@ -8,7 +8,7 @@ NOW = "2026-03-02T12:00:00Z"
 
 
 def test_artifact_storage(ask: Any, rows_of: Any) -> None:
-    """Bytes by collection; neither deleted nor pending versions count, nor other projects' names."""
+    """Bytes by collection; neither deleted nor pending versions count, nor other projects."""
     found = ask("artifact_storage")
     columns = ("entity", "collection", "versions", "bytes", "idle_versions", "idle_bytes")
     assert rows_of(found, *columns) == [

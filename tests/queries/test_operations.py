@@ -31,7 +31,8 @@ def test_gpu_hours(held: Any, ask: Any, rows_of: Any, by: str, column: str) -> N
     runs = with_hours(held)
     groups = runs.groupby(column, dropna=False)
     wanted = pd.DataFrame({
-        "runs": groups.size(), "hours": groups["hours"].sum(), "gpu_hours": groups["gpu_hours"].sum(),
+        "runs": groups.size(), "hours": groups["hours"].sum(),
+        "gpu_hours": groups["gpu_hours"].sum(),
         "gpu_share": groups["gpu_hours"].sum() / runs["gpu_hours"].sum(),
         "running": groups["state"].agg(lambda s: (s == "running").sum()),
         "runs_without_gpu": groups["gpu_count"].agg(lambda g: g.isna().sum()),

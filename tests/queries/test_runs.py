@@ -22,7 +22,7 @@ def test_leaderboard(held: Any, ask: Any, rows_of: Any, goal: str) -> None:
 
 
 def test_leaderboard_ties_and_entities(ask: Any, rows_of: Any) -> None:
-    """Equal values share a rank, the older first; a project of one name elsewhere is not mixed in."""
+    """Equal values share a rank, the older first; another entity's project is not mixed in."""
     found = ask("leaderboard", project="team", metric="acc", goal="maximize", top=9)
     assert rows_of(found, "rank", "project", "run_id", "value") == [
         (1, "seeds", "r23", 2.3), (2, "seeds", "r22", 2.2), (3, "seeds", "r21", 2.1),
@@ -159,7 +159,7 @@ def test_parameter_effect_of_texts(ask: Any, rows_of: Any) -> None:
 
 
 def test_seed_spread(held: Any, ask: Any, rows_of: Any) -> None:
-    """Runs that differ in their seeds alone are one setting; a NaN counts as a run without value."""
+    """Runs that differ in their seeds alone are one setting; a NaN is a run without value."""
     found = ask("seed_spread", project="team/seeds", metric="acc", goal="maximize")
     runs = held.values("run_summary", "team/seeds", "acc")
     runs = runs[runs["run_id"] != "tagged"]

@@ -70,8 +70,8 @@ class _Writer:
         )
         steps = [f.name for f in schema if f.type == pa.int64() and f.name == "step"]
         doubles = [f.name for f in schema if f.type == pa.float64()]
-        # Parquet's bounds leave NaN out, and DuckDB 2.0 believes them: `isnan(value)` found nothing,
-        # `value < 1` found NaN, too. Times are never NaN.
+        # Parquet's bounds leave NaN out, and DuckDB 2.0 believes them: `isnan(value)` finds nothing
+        # and `value < 1` finds NaN. Times are never NaN.
         may_be_nan = {*doubles} - {"timestamp"}
         self._sink = pa.OSFile(str(self._path), "wb")
         self._writer = pq.ParquetWriter(

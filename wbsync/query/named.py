@@ -154,8 +154,20 @@ def run_query(engine: Asks, query: NamedQuery, values: Mapping[str, Any], now: d
         QueryError: A parameter is wrong, or the query failed.
     """
     bound = query.bind(values, now)
+    _check(query)
     result = engine.sql(query.text, bound)
     return result.fitted([(c.name, c.type) for c in query.columns]) if query.columns else result
+
+
+def _check(query: NamedQuery) -> None:
+    """Checks that a file holds one statement, with the parameters of its header."""
+    from wbsync.query.engine import admitted
+
+    statements = admitted(query.text)
+    if len(statements) != 1:
+        raise QueryError(f"{query.path} must hold one statement, not {len(statements)}")
+    for name in statements[0].parameters ^ {p.name for p in query.parameters}:
+        raise QueryError(f"{query.path}: ${name} must stand in the header and in the statement")
 
 
 def print_query(query: NamedQuery, values: Mapping[str, Any], now: datetime, dialect: str) -> str:

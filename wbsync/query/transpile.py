@@ -173,11 +173,14 @@ def _tables_of(tree: exp.Expr, tables: Collection[str]) -> frozenset[str]:
         name = table.name.lower()
         is_plain = table.db.lower() in {"", "main"} and not table.catalog
         if is_plain and name in tables:
+            if not table.alias:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+            table.set("this", exp.to_identifier(name))
             table.set("db", None)
             found.add(name)
         elif not is_plain or name not in common:
             near = difflib.get_close_matches(name, list(tables), 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(tables)}"
+            hint = f"did you mean {near[0]!r}?" if near else "`wbsync tables` lists what there is"
             raise QueryError(f"there is no table {table.sql('duckdb')} on that engine; {hint}")
     return frozenset(found)
 
@@ -224,6 +227,12 @@ def _bounded(node: exp.Expr, compare: type[exp.Binary]) -> exp.Expr:
     return exp.paren(compare(this=size, expression=literal(math.inf)))
 
 
+def _is_nan(node: exp.Expr) -> exp.Expr:
+    """NULL of NULL, where Spark says FALSE."""
+    known = exp.Not(this=exp.Is(this=node.this.copy(), expression=exp.null()))
+    return exp.Case().when(known, _call("ISNAN", node.this))
+
+
 def _anonymous(node: exp.Expr) -> exp.Expr:
     if node.name.lower() == "isfinite" and len(node.expressions) == 1:
         return _bounded(node.expressions[0], exp.LT)
@@ -249,15 +258,48 @@ def _json(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def _like(node: exp.Expr) -> exp.Expr:
+    """A backslash is one, where Spark takes it for an escape."""
+    pattern = node.expression
+    if isinstance(pattern, exp.Literal) and not isinstance(node.parent, exp.Escape):
+        pattern.replace(exp.Literal.string(pattern.name.replace("\\", "\\\\")))
+    return node
+
+
+def _qualified(node: exp.Expr) -> exp.Expr:
+    if node.args.get("qualify") and any(node.args.get(part) for part in ("order", "limit")):
+        raise QueryError(
+            "QUALIFY beside ORDER BY or LIMIT cannot be said in Spark's dialect: put the part up to"
+            " QUALIFY into a subquery"
+        )
+    return node
+
+
+def _series(node: exp.Expr) -> exp.Expr:
+    """Numbers as a table, by Spark's own function."""
+    series = node.this
+    if isinstance(series, exp.GenerateSeries):
+        start, end = series.args["start"], series.args["end"]
+        if not series.args.get("is_end_exclusive"):
+            end = exp.Add(this=end.copy(), expression=exp.Literal.number(1))
+        node.set("this", _call("RANGE", start, end, series.args.get("step")))
+    return node
+
+
 _REPHRASE: dict[type[exp.Expr], Callable[[Any], exp.Expr]] = {
     exp.TimeToUnix: _epoch,
     exp.DateDiff: _date_diff,
     exp.PercentileCont: _percentile,
+    exp.IsNan: _is_nan,
     exp.IsInf: lambda node: _bounded(node.this, exp.EQ),
     exp.Anonymous: _anonymous,
     exp.ArrayAgg: _ordered_list,
     exp.Quantile: _discrete,
     exp.JSONExtract: _json,
+    exp.Like: _like,
+    exp.ILike: _like,
+    exp.Select: _qualified,
+    exp.Table: _series,
 }
 
 

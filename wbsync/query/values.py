@@ -99,10 +99,10 @@ def read_instant(value: Any, now: datetime) -> datetime:
             value = datetime.fromisoformat(text)
     elif isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
-    if value.tzinfo is not None:
-        value = value.astimezone(UTC).replace(tzinfo=None)
+    if not isinstance(value, datetime):
+        raise TypeError(value)
     found: datetime = value
-    return found
+    return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo is not None else found
 
 
 _READERS = {
