@@ -48,7 +48,7 @@ unit: setup ## Tests; ARGS="-k name" for some
 bench: $(VENV)/.ready ## Measure the budgets on the sandbox; ARGS="history" for some
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-docs: $(VENV)/.ready ## Write docs/tables.md
+docs: $(VENV)/.ready ## Write docs/tables.md and docs/queries.md
 	$(BIN)/python docs/generate.py
 
 sandbox: $(VENV)/.ready ## Serve a W&B-compatible server on a free port

@@ -22,6 +22,16 @@ def test_tables_page_is_up_to_date() -> None:
     assert held == done.stdout, "run `make docs`"
 
 
+def test_queries_page_is_up_to_date() -> None:
+    """docs/queries.md is what `make docs` writes from the queries' headers."""
+    held = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", "import generate; print(generate.render_queries(), end='')"],
+        check=True, cwd=ROOT / "docs", capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert held == done.stdout, "run `make docs`"
+
+
 def commands() -> list[str]:
     """Returns each wbsync command line of the README."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -447,9 +447,9 @@ def call(held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 @contextlib.contextmanager
-def _asking(root: Path, url: str) -> Iterator[Callable[..., pd.DataFrame]]:
+def _asking(root: Path, url: str, own: Path | None = None) -> Iterator[Callable[..., pd.DataFrame]]:
     """Gives a function that runs a query on both engines, checks that they agree, returns rows."""
-    catalog = Catalog()
+    catalog = Catalog(own)
     with Engine.open(root) as duck, SparkEngine.open(root, url) as spark:
 
         def ask(name: str, **values: Any) -> pd.DataFrame:
@@ -467,9 +467,9 @@ def _asking(root: Path, url: str) -> Iterator[Callable[..., pd.DataFrame]]:
 
 
 @pytest.fixture(scope="session")
-def asking(sail: str) -> Callable[[Path], Any]:
-    """Gives, for a warehouse, a function that asks both engines."""
-    return lambda root: _asking(root, sail)
+def asking(sail: str) -> Callable[..., Any]:
+    """Gives, for a warehouse and a folder of queries, a function that asks both engines."""
+    return lambda root, own=None: _asking(root, sail, own)
 
 
 @pytest.fixture(scope="session")

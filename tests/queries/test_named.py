@@ -315,3 +315,13 @@ def test_from_python(held: Any, own: Path) -> None:
             warehouse.query("leaderboard", project="team/vision", metrik="x")
     with pytest.raises(ConfigError, match="no folder"):
         Catalog(own / "nowhere")
+
+
+def test_the_example_of_the_documentation(held: Any, asking: Any, tmp_path: Path) -> None:
+    """The query that docs/queries.md shows is one that runs, on both engines."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "queries.md").read_text("utf-8")
+    (tmp_path / "mine.sql").write_text(page.split("```sql\n")[1].split("```")[0])
+    values = {"who": "ann", "since": "2026-01-01"}
+    with asking(held.root, tmp_path) as ask:
+        assert len(ask("mine", **values)) > 30
+        assert list(ask("mine", **values, tag=["b", "x"])["run_id"]) == ["tagged"]

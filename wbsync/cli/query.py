@@ -101,6 +101,7 @@ def _facts(query: NamedQuery) -> dict[str, Any]:
 
 def _command(query: NamedQuery) -> click.Command:
     """Returns the command that runs a query."""
+    from wbsync.query.named import example
 
     @click.pass_context
     def run(ctx: click.Context, /, **given: Any) -> None:
@@ -119,11 +120,6 @@ def _command(query: NamedQuery) -> click.Command:
     ):  # fmt: skip
         made = option(made)
     params = [_option(p) for p in query.parameters]
-    example = " ".join(
-        f"--{p.name.replace('_', '-')} {EXAMPLES.get(p.name, p.name.upper())}"
-        for p in query.parameters
-        if p.is_required
-    )
     columns = "\n".join(f"  {c.name}: {c.comment}" for c in query.columns)
     return click.Command(
         query.name,
@@ -131,16 +127,9 @@ def _command(query: NamedQuery) -> click.Command:
         callback=made,
         short_help=query.question,
         help=f"{query.question}\n\n{query.about}\n\n\b\nColumns:\n{columns}\n\n"
-        f"\b\nExample:\n  wbsync query {query.name} {example}",
+        f"\b\nExample:\n  {example(query)}",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-
-
-EXAMPLES = {
-    "project": "my-team/my-project", "metric": "loss", "artifact": "dataset:v3", "target": "0.1",
-    "parameter": "lr",
-}  # fmt: skip
-"""What stands for a parameter in the example of a help page."""
 
 
 def _option(parameter: Parameter) -> click.Option:

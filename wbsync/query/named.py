@@ -319,6 +319,24 @@ def _read_column(line: str) -> OutColumn:
     return OutColumn(match["name"], match["type"], match["comment"])
 
 
+EXAMPLES = {
+    "project": "my-team/my-project", "metric": "loss", "artifact": "dataset:v3", "target": "0.1",
+    "parameter": "lr", "train": "train/loss", "validation": "val/loss", "first": "30d",
+    "second": "now", "a": "1a2b3c4d", "b": "5e6f7g8h",
+}  # fmt: skip
+"""What stands for a parameter in an example."""
+
+
+def example(query: NamedQuery) -> str:
+    """Returns a command line that gives what must be given."""
+    options = [
+        f" --{p.name.replace('_', '-')} {EXAMPLES.get(p.name, p.name.upper())}"
+        for p in query.parameters
+        if p.is_required
+    ]
+    return f"wbsync query {query.name}{''.join(options)}"
+
+
 def _literal(text: str) -> Any:
     if text.startswith("'"):
         return text[1:-1].replace("''", "'")
