@@ -120,7 +120,7 @@ def _command(query: NamedQuery) -> click.Command:
     ):  # fmt: skip
         made = option(made)
     params = [_option(p) for p in query.parameters]
-    columns = "\n".join(f"  {c.name}: {c.comment}" for c in query.columns)
+    columns = "\n".join(f"  {c.name}: {c.comment}" for c in query.columns) or "  as they come"
     return click.Command(
         query.name,
         params=[*params, *reversed(getattr(made, "__click_params__", []))],

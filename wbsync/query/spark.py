@@ -9,6 +9,7 @@ file; instants are UTC without a zone.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import warnings
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyspark.sql.connect.session import SparkSession
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 15002
 CONNECT_TIMEOUT_S = 10.0
@@ -114,6 +117,7 @@ class SparkEngine:
             self._view(name)
         rows = None
         for statement in statements:
+            logger.debug("asks %s: %s", self.place, statement.text)
             with _translated(self.place):
                 rows = self._session.sql(statement.text).toArrow()
         assert rows is not None

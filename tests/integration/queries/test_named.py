@@ -319,7 +319,7 @@ def test_from_python(held: Any, own: Path) -> None:
 
 def test_the_example_of_the_documentation(held: Any, asking: Any, tmp_path: Path) -> None:
     """The query that docs/queries.md shows is one that runs, on both engines."""
-    page = (Path(__file__).resolve().parents[2] / "docs" / "queries.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "queries.md").read_text("utf-8")
     (tmp_path / "mine.sql").write_text(page.split("```sql\n")[1].split("```")[0])
     values = {"who": "ann", "since": "2026-01-01"}
     with asking(held.root, tmp_path) as ask:
