@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import fnmatch
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,6 +40,46 @@ class ProjectPath:
                 f"{text!r} is not ENTITY/PROJECT; write for example my-team/my-project"
             )
         return cls(entity, project)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPattern:
+    """What a source names: one project, those that a glob fits, or all of an entity."""
+
+    entity: str
+    project: str
+    """A name, or a glob of `*`, `?` and `[...]`; empty for all projects."""
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}" if self.project else self.entity
+
+    @classmethod
+    def parse(cls, text: str) -> ProjectPattern:
+        """Returns what `entity`, `entity/project` or `entity/glob` names.
+
+        Raises:
+            ConfigError: The text is none of these.
+        """
+        entity = text.strip()
+        if "/" not in entity and entity and not _is_glob(entity):
+            return cls(entity, "")
+        path = ProjectPath.parse(text)
+        if _is_glob(path.entity):
+            raise ConfigError(f"{text!r}: only the project of ENTITY/PROJECT may be a glob")
+        return cls(path.entity, path.project)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it names one project."""
+        return bool(self.project) and not _is_glob(self.project)
+
+    def fits(self, project: str) -> bool:
+        """Says whether a project of the entity is meant; case counts."""
+        return not self.project or fnmatch.fnmatchcase(project, self.project)
+
+
+def _is_glob(text: str) -> bool:
+    return any(character in text for character in "*?[")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,6 +118,26 @@ class ArtifactPath:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which runs of a project a sync is about, where it is not about all."""
+
+    runs: frozenset[str] = frozenset()
+    """Ids; empty for any."""
+    since: datetime | None = None
+    """Runs created or active since then."""
+    filters: Mapping[str, Any] | None = None
+    """A filter in W&B's Mongo-like language, which the server applies."""
+    matches: Callable[[Mapping[str, Any]], bool] | None = None
+    """Applies the filter here, to a run as the server's heavy page gives it: not every server
+    filters. None trusts the server."""
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether all runs are meant."""
+        return not self.runs and self.since is None and self.filters is None
+
+
+@dataclass(frozen=True, slots=True)
 class SyncOptions:
     """What a sync is to read, where it is not everything."""
 
@@ -85,6 +147,9 @@ class SyncOptions:
     """Tables to leave as they are."""
     logs: bool = False
     """Whether console output is read, too."""
+    selection: Selection = field(default_factory=Selection)
+    retry: bool = False
+    """Whether runs that were set aside are tried at once, whenever their next try is due."""
 
     def wants(self, tables: Iterable[str], *, on_request: bool = False) -> bool:
         """Says whether a stream that fills these tables is to run.
@@ -97,3 +162,20 @@ class SyncOptions:
         if self.only:
             return bool(names & self.only)
         return bool(names) and (self.logs or not on_request)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What to sync, and how."""
+
+    pattern: ProjectPattern
+    options: SyncOptions = field(default_factory=SyncOptions)
+
+    @classmethod
+    def parse(cls, text: str, options: SyncOptions | None = None) -> Source:
+        """Returns the source that `entity`, `entity/project` or `entity/glob` names.
+
+        Raises:
+            ConfigError: The text is none of these.
+        """
+        return cls(ProjectPattern.parse(text), options or SyncOptions())

@@ -1,18 +1,14 @@
-"""Where the key, the server and the warehouse come from.
+"""Where the key and the server come from.
 
 Credentials follow the wandb SDK's own order: argument, `WANDB_API_KEY`, netrc, settings file.
-The warehouse is the `-w` option, `WBSYNC_WAREHOUSE`, the nearest `wbsync.toml` upward, or a
-default under the user's data folder.
 Source: wandb/sdk/lib/wbauth/authenticate.py, wandb/sdk/wandb_settings.py, wandb/sdk/lib/urls.py.
 """
 
 from __future__ import annotations
 
 import configparser
-import difflib
 import netrc
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +29,6 @@ UPSTREAM_HOSTS = {
 FORGE_PROXIES = frozenset({"forge.coreweave.com", "qa.forge.coreweave.com"})
 """Hosts that serve W&B's API under /api/wandb, and directly as `api.` below them."""
 
-CONFIG_KEYS = ("warehouse", "sources", "base_url", "queries")
 MIN_KEY_LENGTH = 40
 
 
@@ -193,75 +188,3 @@ def _read_settings(environ: Mapping[str, str], home: Path | None) -> dict[str, s
         if parser.has_section("default"):
             settings.update(parser["default"])
     return settings
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectFile:
-    """What a wbsync.toml says."""
-
-    path: Path
-    warehouse: Path
-    sources: tuple[str, ...] = ()
-    base_url: str | None = None
-    queries: Path | None = None
-    """Folder of the user's own named queries: `[queries] path`."""
-
-
-def find_project_file(cwd: Path | None = None) -> ProjectFile | None:
-    """Returns the nearest wbsync.toml, from `cwd` upward.
-
-    Raises:
-        ConfigError: It is not TOML, or has a key that wbsync does not know.
-    """
-    start = (cwd or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        path = folder / "wbsync.toml"
-        if path.is_file():
-            return _read_project_file(path)
-    return None
-
-
-def _read_project_file(path: Path) -> ProjectFile:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    for key in values:
-        if key not in CONFIG_KEYS:
-            near = difflib.get_close_matches(key, CONFIG_KEYS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(CONFIG_KEYS)}"
-            raise ConfigError(f"{path}: unknown key {key!r}; {hint}")
-    sources = values.get("sources", [])
-    if not isinstance(sources, list) or not all(isinstance(s, str) for s in sources):
-        raise ConfigError(f'{path}: sources must be a list like ["my-team/my-project"]')
-    for key in ("warehouse", "base_url"):
-        if key in values and not isinstance(values[key], str):
-            raise ConfigError(f"{path}: {key} must be a text")
-    queries = values.get("queries", {})
-    if not isinstance(queries, dict) or not all(isinstance(v, str) for v in queries.values()):
-        raise ConfigError(f'{path}: queries must be a table like [queries] with path = "queries"')
-    for key in queries.keys() - {"path"}:
-        raise ConfigError(f"{path}: unknown key 'queries.{key}'; known is queries.path")
-    return ProjectFile(
-        path=path,
-        warehouse=(path.parent / values.get("warehouse", ".wbsync")).resolve(),
-        sources=tuple(sources),
-        base_url=values.get("base_url"),
-        queries=(path.parent / Path(queries["path"]).expanduser()).resolve() if queries else None,
-    )
-
-
-def warehouse_dir(
-    option: str | Path | None = None,
-    environ: Mapping[str, str] = os.environ,
-    cwd: Path | None = None,
-) -> Path:
-    """Returns the warehouse's folder, which need not exist."""
-    chosen = option or environ.get("WBSYNC_WAREHOUSE")
-    if chosen:
-        return Path(chosen).expanduser().resolve()
-    if (project := find_project_file(cwd)) is not None:
-        return project.warehouse
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("wbsync")) / "default"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from wbsync.configuration import resolve, warehouse_dir
 from wbsync.errors import QueryError
 from wbsync.model import ProjectPath
-from wbsync.settings import find_project_file, resolve_credentials, warehouse_dir
+from wbsync.settings import resolve_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -112,8 +113,7 @@ class Warehouse:
 
         from wbsync.query.named import Catalog, run_query
 
-        project = find_project_file()
-        query = Catalog(project.queries if project else None).find(name)
+        query = Catalog(resolve({})["queries.path"]).find(name)
         return run_query(self._open(), query, values, datetime.now(UTC))
 
     def history(

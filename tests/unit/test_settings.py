@@ -1,4 +1,4 @@
-"""Where the key, the server and the warehouse come from."""
+"""Where the key and the server come from."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from wbsync.errors import AuthenticationError, ConfigError
 from wbsync.settings import (
     DEFAULT_BASE_URL,
     Secret,
-    find_project_file,
     resolve_base_url,
     resolve_credentials,
-    warehouse_dir,
 )
 
 KEYS = {source: f"{source[0]}" * 40 for source in ("argument", "environ", "netrc", "settings")}
@@ -204,46 +202,3 @@ def test_a_secret_shows_itself_to_no_one() -> None:
     for leak in (pickle.dumps, copy.deepcopy):
         with pytest.raises(TypeError):
             leak(secret)
-
-
-def test_the_warehouse_has_its_order(home: Path) -> None:
-    """Option, environment, nearest wbsync.toml, the user's data folder."""
-    environ = {"WBSYNC_WAREHOUSE": str(home / "env")}
-    cwd = home / "a" / "b"
-    cwd.mkdir(parents=True)
-    assert warehouse_dir(home / "option", environ, cwd) == home / "option"
-    assert warehouse_dir(None, environ, cwd) == home / "env"
-    assert warehouse_dir(None, {}, cwd).parts[-2:] == ("wbsync", "default")
-    (home / "wbsync.toml").write_text("")
-    assert warehouse_dir(None, {}, cwd) == home / ".wbsync"
-    (home / "a" / "wbsync.toml").write_text('warehouse = "data/w"')
-    assert warehouse_dir(None, {}, cwd) == home / "a" / "data" / "w"
-
-
-def test_a_project_file_is_read_whole(home: Path) -> None:
-    """All its keys are known, and there is none where there is no file."""
-    assert find_project_file(home) is None
-    (home / "wbsync.toml").write_text('sources = ["t/p", "u"]\nbase_url = "https://x.example"\n')
-    found = find_project_file(home)
-    assert found is not None
-    assert (found.sources, found.base_url) == (("t/p", "u"), "https://x.example")
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ('warehose = "x"', "did you mean 'warehouse'"),
-        ("zzz = 1", "known are warehouse, sources, base_url"),
-        ("sources = 'x'", "sources must be a list"),
-        ("sources = [1]", "sources must be a list"),
-        ("warehouse = 1", "warehouse must be a text"),
-        ("= nonsense", "wbsync.toml"),
-    ],
-)
-def test_a_project_file_that_is_wrong_says_where(home: Path, text: str, says: str) -> None:
-    """The file and the key are named, with the nearest known one."""
-    (home / "wbsync.toml").write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        find_project_file(home)
-    assert says in str(caught.value)
-    assert str(home / "wbsync.toml") in str(caught.value)

@@ -14,6 +14,7 @@ from wbsync.cli.options import Globals
 COMMANDS = {
     "artifact": "Get artifacts' files; versions and lineage.",
     "completion": "Print the completion script of a shell.",
+    "config": "Show and check what wbsync.toml, environment and defaults add up to.",
     "doctor": "Check key, server, disk and the published file.",
     "files": "List and get the files of runs.",
     "query": "Ask a question that has a name.",
@@ -72,15 +73,33 @@ class LazyGroup(click.Group):
     help="Folder of the warehouse. Default: that of the nearest wbsync.toml upward, else one under"
     " your data folder.",
 )  # fmt: skip
+@click.option(
+    "--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+    envvar="WBSYNC_CONFIG", show_envvar=True,
+    help="Read this file in place of the nearest wbsync.toml and your own config file.",
+)  # fmt: skip
+@click.option(
+    "--no-config", is_flag=True, envvar="WBSYNC_NO_CONFIG", show_envvar=True,
+    help="Read no configuration file.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice, show tracebacks.")
 @click.option("--color/--no-color", default=None, help="Colours; default: as the terminal allows.")
 @click.pass_context
 def cli(
-    ctx: click.Context, warehouse: str | None, quiet: bool, verbose: int, color: bool | None
+    ctx: click.Context,
+    warehouse: str | None,
+    config: str | None,
+    no_config: bool,
+    quiet: bool,
+    verbose: int,
+    color: bool | None,
 ) -> None:
     """Keep a local analytics warehouse in step with Weights & Biases."""
-    ctx.obj = Globals(warehouse, Diagnostics(quiet=quiet, verbose=verbose, color=color))
+    if config and no_config:
+        raise click.UsageError("--config and --no-config exclude each other")
+    say = Diagnostics(quiet=quiet, verbose=verbose, color=color)
+    ctx.obj = Globals(warehouse, say, config, no_config)
 
 
 def main(args: list[str] | None = None) -> Any:

@@ -11,7 +11,7 @@ import click
 
 from wbsync import __version__
 from wbsync.cli.diagnostics import ExitCode, plain
-from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.options import BASE_URL, Globals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,21 +22,21 @@ MIN_FREE_BYTES = 1_000_000_000
 
 
 @click.command()
-@click.option("--base-url", envvar="WANDB_BASE_URL", show_envvar=True, help="W&B server.")
+@click.option("--base-url", envvar=BASE_URL, show_envvar=True, help="W&B server.")
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
-@click.pass_obj
-def command(shared: Globals, *, base_url: str | None, as_json: bool) -> int:
+@click.pass_context
+def command(ctx: click.Context, *, base_url: str | None, as_json: bool) -> int:
     """Check versions, key, server, disk and the published file.
 
     \b
     Example:
       wbsync doctor
     """
-    project_file = shared.project_file()
-    if project_file is not None:
-        base_url = base_url or project_file.base_url
+    del base_url
+    shared: Globals = ctx.obj
     root = shared.root()
-    checks = [_versions(), *_server(base_url), _disk(root), _published(root)]
+    address = shared.configuration(ctx)["base_url"]
+    checks = [_versions(), *_server(address), _disk(root), _published(root)]
     if as_json:
         facts = [{"check": n, "ok": ok, "detail": text} for n, ok, text in checks]
         click.echo(json.dumps({"checks": facts, "ok": all(c[1] for c in checks)}))

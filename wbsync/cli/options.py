@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import click
-
     from wbsync.cli.diagnostics import Diagnostics
-    from wbsync.settings import ProjectFile
+    from wbsync.configuration import Configuration
+
+
+BASE_URL = ["WBSYNC_BASE_URL", "WANDB_BASE_URL"]
+"""Variables that name the server, the stronger first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +23,48 @@ class Globals:
 
     warehouse: str | None
     say: Diagnostics
+    config: str | None = None
+    """The one configuration file to read; None looks for them."""
+    no_config: bool = False
 
     def root(self) -> Path:
         """Returns the warehouse's folder, which need not exist."""
-        from wbsync.settings import warehouse_dir
+        if self.warehouse:
+            return _folder(self.warehouse)
+        return Path(self.configuration()["warehouse"])
 
-        return warehouse_dir(self.warehouse)
+    def configuration(self, ctx: click.Context | None = None) -> Configuration:
+        """Returns the options that are in force.
 
-    def project_file(self) -> ProjectFile | None:
-        """Returns the nearest wbsync.toml."""
-        from wbsync.settings import find_project_file
+        Args:
+            ctx: The command's; what was typed there comes first.
 
-        return find_project_file()
+        Raises:
+            ConfigError: A file or a variable holds what cannot be used.
+        """
+        from wbsync.configuration import resolve
+
+        flags = typed(ctx) if ctx is not None else {}
+        flags.pop("sources", None)  # an argument of sync: paths, which files may say more about
+        if "warehouse" in flags:
+            flags["warehouse"] = _folder(flags["warehouse"])
+        return resolve(
+            flags, config=Path(self.config) if self.config else None, no_config=self.no_config
+        )
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser().resolve()
+
+
+def typed(ctx: click.Context) -> dict[str, Any]:
+    """Returns the parameters that stood on the command line, of the command and those above it."""
+    above = typed(ctx.parent) if ctx.parent is not None else {}
+    return above | {
+        name: value
+        for name, value in ctx.params.items()
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
 
 
 def complete_tables(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from wbsync.query.named import Catalog, NamedQuery, Parameter
 
 
-def _catalog(say: Any = None) -> Catalog:
+def _catalog(ctx: click.Context, say: Any = None) -> Catalog:
     """Returns the queries that there are; says what is wrong with the user's own."""
+    from wbsync.configuration import resolve
     from wbsync.query.named import Catalog
-    from wbsync.settings import find_project_file
 
-    project = find_project_file()
-    catalog = Catalog(project.queries if project else None)
+    shared = ctx.find_object(Globals)  # none while the shell completes
+    configuration = resolve({}) if shared is None else shared.configuration()
+    catalog = Catalog(configuration["queries.path"])
     for problem in catalog.problems.values() if say else ():
         say.note(f"left out: {problem}")
     return catalog
@@ -40,14 +41,13 @@ class QueryGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the names of all queries."""
-        del ctx
-        return _catalog().names()
+        return _catalog(ctx).names()
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Makes the command of a query."""
         from wbsync.errors import QueryError
 
-        catalog = _catalog()
+        catalog = _catalog(ctx)
         name = cmd_name.replace("-", "_")
         try:
             query = catalog.find(name)
@@ -61,9 +61,8 @@ class QueryGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of queries."""
-        del ctx
         with formatter.section("Queries"):
-            formatter.write_dl([(q.name, q.question) for q in _catalog().queries()])
+            formatter.write_dl([(q.name, q.question) for q in _catalog(ctx).queries()])
 
 
 @click.group(cls=QueryGroup, invoke_without_command=True, subcommand_metavar="[NAME [OPTIONS]]")
@@ -82,7 +81,7 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    catalog = _catalog(_shared(ctx).say)
+    catalog = _catalog(ctx, _shared(ctx).say)
     if as_json:
         click.echo(json.dumps([_facts(q) for q in catalog.queries()], indent=2))
         return

@@ -65,10 +65,9 @@ def command(
     from wbsync.sync.streams import choose_tables
 
     options = choose_tables(only, skip)
-    project_file = shared.project_file()
-    if project_file is not None:
-        sources = sources or project_file.sources
-        base_url = base_url or project_file.base_url
+    configuration = shared.configuration()
+    sources = sources or tuple(entry.path for entry in configuration["sources"])
+    base_url = base_url or configuration["base_url"]
     if not sources:
         raise ConfigError(
             "nothing to sync: name ENTITY/PROJECT or ENTITY, or list sources in wbsync.toml"
