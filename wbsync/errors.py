@@ -1,7 +1,7 @@
 """Every error that wbsync raises on purpose, as one tree by subsystem.
 
     WbsyncError
-      ConfigError
+      ConfigError         BudgetSpentError
       ApiError            TransportError* RateLimitedError* ServerError* AuthenticationError
                           NotFoundError GraphQLError ResponseShapeError SignedUrlExpiredError*
       ExtractError
@@ -33,6 +33,10 @@ class Retryable:
 
 class ConfigError(WbsyncError):
     """A setting, file or argument cannot be used as it is."""
+
+
+class BudgetSpentError(WbsyncError):
+    """The requests or the minutes that were allowed are used up; what was done is kept."""
 
 
 class ApiError(WbsyncError):

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from wbsync.api import Client, Document, iter_pages, load_document
+from wbsync.api import Budget, Client, Document, iter_pages, load_document
 from wbsync.api.jsontext import from_json
 from wbsync.api.transport import describe, retry_after_s
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
+    BudgetSpentError,
     GraphQLError,
     NotFoundError,
     RateLimitedError,
@@ -647,3 +648,71 @@ def test_the_backoff_is_bounded() -> None:
         ask(Reply(500), max_attempts=8, clock=clock)
     assert len(clock.slept) == 7
     assert max(clock.slept) <= 60.0
+
+
+@pytest.mark.parametrize("allowed", [1, 3, 7])
+def test_a_budget_of_requests_is_never_exceeded(allowed: int) -> None:
+    """Retries count, and so do requests side by side; what is refused is refused at once."""
+
+    async def run() -> None:
+        clock = Clock()
+        async with Server(Reply(503), Reply(200, GOOD)) as server:
+            budget = Budget(allowed, clock=clock)
+            credentials = Credentials(server.url, Secret(KEY), "test")
+            async with Client.open(
+                credentials, budget=budget, clock=clock, sleep=clock.sleep
+            ) as client:
+                answers = await asyncio.gather(
+                    *(client.execute(VIEWER, {}) for _ in range(10)), return_exceptions=True
+                )
+                assert len(server.requests) == client.meter.requests == allowed
+                assert sum(a == GOOD["data"] for a in answers) == allowed - 1
+                refused = [a for a in answers if isinstance(a, BudgetSpentError)]
+                assert len(refused) == 10 - (allowed - 1)
+                assert budget.is_spent
+
+    asyncio.run(run())
+
+
+def test_a_budget_of_minutes_waits_for_nothing_beyond_it(tmp_path: Path) -> None:
+    """A pause that would outlast the time is not begun; a download that is begun may be retried."""
+
+    async def run() -> None:
+        clock = Clock()
+        limited = Reply(429, b"", {"Retry-After": "50"})
+        async with Server(limited, Reply(200, GOOD)) as server:
+            budget = Budget(max_minutes=0.5, clock=clock)
+            credentials = Credentials(server.url, Secret(KEY), "test")
+            async with Client.open(
+                credentials, budget=budget, clock=clock, sleep=clock.sleep
+            ) as client:
+                with pytest.raises(BudgetSpentError):
+                    await client.execute(VIEWER, {})
+                assert clock.now < 30
+                assert not budget.is_spent
+                with pytest.raises(BudgetSpentError):
+                    await client.execute(VIEWER, {})
+                assert len(server.requests) == 1
+                clock.now = 31.0
+                assert budget.is_spent
+
+        async with Server(Reply(500), Reply(200, b"data")) as server:
+            budget = Budget(1, clock=clock)
+            async with Client.open(
+                credentials, budget=budget, clock=clock, sleep=clock.sleep
+            ) as client:
+                budget.claim()
+                assert await client.download(server.url, tmp_path / "file") == 4
+                with pytest.raises(BudgetSpentError):
+                    await client.execute(VIEWER, {})
+
+    asyncio.run(run())
+
+
+def test_no_budget_is_no_limit() -> None:
+    """Without limits nothing ends."""
+    budget = Budget()
+    for _ in range(1000):
+        budget.claim()
+    assert not budget.is_limited
+    assert not budget.is_spent

@@ -171,6 +171,29 @@ def test_a_new_window_ends_the_waiting_of_the_old() -> None:
     assert 50 <= asyncio.run(run()) <= 52
 
 
+def test_the_cost_of_a_limit_is_foretold() -> None:
+    """Nothing while the quota lasts; what goes beyond takes as many windows as it needs."""
+
+    async def run() -> list[float]:
+        clock = Timeline()
+        pacer = Pacer(1, clock=clock, sleep=clock.sleep)
+        assert pacer.forecast_s(1000) == 0.0
+        told = [headers(100, left, 60) for left in range(99, 79, -1)]
+
+        async def work() -> None:
+            for said in told:
+                async with pacer:
+                    pacer.heed(said)
+
+        await clock.run(asyncio.ensure_future(work()))
+        return [pacer.forecast_s(n) for n in (10, 75, 130, 300)]
+
+    few, lasting, more, many = asyncio.run(run())
+    assert few == lasting == 0.0
+    assert 60 <= more <= 120
+    assert 120 <= many <= 240
+
+
 def test_a_cancelled_wait_gives_its_place_back() -> None:
     """A task that is cancelled while it waits its turn blocks nobody."""
 

@@ -88,6 +88,20 @@ def ids(pages: list[Page]) -> list[int]:
     return [node["id"] for page in pages for node in page.nodes]
 
 
+def test_a_walk_goes_on_behind_a_cursor() -> None:
+    """The first page asked for is the one behind the end cursor of the last one that was read."""
+
+    async def run() -> list[int]:
+        client = FakeClient(rows_of(95))
+        pages = iter_pages(
+            client,  # type: ignore[arg-type]
+            WALK, {}, connection=lambda data: data["c"], page_rows=10, start="40",
+        )  # fmt: skip
+        return ids([page async for page in pages])
+
+    assert asyncio.run(run()) == list(range(40, 95))
+
+
 @pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("total", [0, 1, 10, 11, 95])
 def test_a_walk_gives_every_row_once(total: int, *, prefetch: bool) -> None:

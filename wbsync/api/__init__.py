@@ -1,5 +1,6 @@
 """Talking to W&B: documents, one client for all requests, pages."""
 
+from wbsync.api.budget import Budget
 from wbsync.api.capabilities import Capabilities
 from wbsync.api.client import Client
 from wbsync.api.documents import Document, batch_document, load_document, run_batch_document
@@ -7,6 +8,7 @@ from wbsync.api.pagination import Page, Pager, iter_pages
 from wbsync.api.transport import Meter
 
 __all__ = [
+    "Budget",
     "Capabilities",
     "Client",
     "Document",

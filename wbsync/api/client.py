@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wbsync.api.budget import Budget
 from wbsync.api.capabilities import Capabilities, learn, used_variables, without
 from wbsync.api.documents import load_document
 from wbsync.api.jsontext import as_json, from_json
@@ -72,9 +73,11 @@ class Client:
         *,
         max_attempts: int,
         sleep: Callable[[float], Awaitable[None]],
+        budget: Budget,
     ) -> None:
         self._transport = transport
-        self._pacer = pacer
+        self.pacer = pacer
+        self.budget = budget
         self._max_attempts = max_attempts
         self._sleep = sleep
         self.base_url = transport.base_url
@@ -90,6 +93,7 @@ class Client:
         capabilities: Capabilities | None = None,
         concurrency: int = 4,
         max_attempts: int = MAX_ATTEMPTS,
+        budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> AsyncIterator[Client]:
@@ -100,6 +104,7 @@ class Client:
             capabilities: What is known of the host.
             concurrency: Requests in flight.
             max_attempts: Tries of one request before it fails.
+            budget: What may be spent; None for no limit.
             clock: Seconds that only grow; a test brings its own, with a `sleep` that moves it.
             sleep: How to wait; a test may not want to.
         """
@@ -113,6 +118,7 @@ class Client:
                 Pacer(concurrency, clock=clock, sleep=sleep),
                 max_attempts=max_attempts,
                 sleep=sleep,
+                budget=budget or Budget(),
             )
         finally:
             await transport.close()
@@ -137,6 +143,7 @@ class Client:
 
         Raises:
             AuthenticationError: The server does not take the key.
+            BudgetSpentError: The client may ask nothing more.
             GraphQLError: The server reports errors.
             RateLimitedError, ServerError, TransportError: Still so after all tries.
             ResponseShapeError: The answer is not GraphQL's.
@@ -212,13 +219,15 @@ class Client:
         return {part: clean(self._transport.masked(words)) for part, words in refused.items()}
 
     async def _execute(self, body: bytes, operation: str) -> dict[str, Any]:
-        async with self._pacer:
+        self.budget.allow_wait(self.pacer.wait_s())
+        async with self.pacer:
+            self.budget.claim()
             answer = await self._transport.post_graphql(body, operation)
-            self._pacer.heed(answer.headers)
+            self.pacer.heed(answer.headers)
         if answer.status == 429:
             self.meter.throttled += 1
             wait_s = retry_after_s(answer.headers)
-            self._pacer.pause(wait_s if wait_s is not None else 2.0)
+            self.pacer.pause(wait_s if wait_s is not None else 2.0)
             raise RateLimitedError(
                 f"{self.base_url}: the rate limit is reached; sync again later",
                 operation=operation,
@@ -253,12 +262,16 @@ class Client:
             ServerError, TransportError: Still so after all tries.
         """
         call = partial(self._transport.download, url, path, resume=resume, on_bytes=on_bytes)
-        return await self._retried(call)
+        return await self._retried(call, requests=0)
 
     async def _retried(
-        self, call: Callable[[], Awaitable[T]], max_attempts: int | None = None
+        self,
+        call: Callable[[], Awaitable[T]],
+        max_attempts: int | None = None,
+        *,
+        requests: int = 1,
     ) -> T:
-        """Returns what `call` does, trying again while its error may pass."""
+        """Returns what `call` does, trying again while its error may pass and the budget lasts."""
         for attempt in count(1):
             try:
                 return await call()
@@ -272,9 +285,11 @@ class Client:
                     most = min(most, MAX_FIRST_ATTEMPTS)
                 if not may_pass(error, attempt) or attempt >= most:
                     raise
-                self.meter.retries += 1
                 asked_s = error.retry_after_s if isinstance(error, Retryable) else None
-                await self._sleep(wait_s(attempt, asked_s))
+                pause_s = wait_s(attempt, asked_s)
+                self.budget.allow_wait(pause_s, requests=requests)
+                self.meter.retries += 1
+                await self._sleep(pause_s)
         raise AssertionError("unreachable")
 
     async def can_filter_updated_at(self, project: ProjectPath) -> bool:

@@ -80,6 +80,7 @@ class Pacer:
         self._sent_at = -math.inf
         self._gap_s = 0.0
         self._last: Quota | None = None
+        self._window_s = 0.0
         self._sent = 0
         self._cost = 0.0
 
@@ -87,7 +88,7 @@ class Pacer:
         await self._gate.acquire()
         try:
             async with self._turn:
-                while (wait_s := self._wait_s()) > 0:
+                while (wait_s := self.wait_s()) > 0:
                     await self._sleep(min(wait_s, NAP_S))
                 self._sent_at = self._clock()
                 self._sent += 1
@@ -98,9 +99,23 @@ class Pacer:
     async def __aexit__(self, *_: object) -> None:
         self._gate.release()
 
-    def _wait_s(self) -> float:
+    def wait_s(self) -> float:
         """Returns how long the next request has to wait, as far as is known now."""
         return max(self._paused_until, self._sent_at + self._gap_s) - self._clock()
+
+    def forecast_s(self, requests: int) -> float:
+        """Returns the seconds that the rate limit costs a number of requests, as far as is known.
+
+        The quota lasts for some; what goes beyond waits for new windows, whose length is taken to
+        be the longest time to a reset that was told.
+        """
+        if self._last is None or self._cost <= 0:
+            return 0.0
+        lasting = max(0.0, self._last.remaining - RESERVE_SHARE) / self._cost
+        if requests <= lasting:
+            return 0.0
+        windows = (requests - lasting) * self._cost / (1 - RESERVE_SHARE)
+        return self._last.reset_s + max(0.0, windows - FREE_SHARE) * self._window_s
 
     def heed(self, headers: Mapping[str, str]) -> None:
         """Learns from an answer's headers."""
@@ -108,6 +123,7 @@ class Pacer:
         if quota is None:
             return
         last, self._last = self._last, quota
+        self._window_s = max(self._window_s, quota.reset_s)
         if last is not None and quota.remaining < last.remaining and self._sent:
             self._cost = (last.remaining - quota.remaining) / self._sent
         if last is None or quota.remaining != last.remaining:

@@ -7,6 +7,7 @@ carries none and downloads from storage hosts. Redirects are followed by the sec
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -48,6 +49,8 @@ class Meter:
     throttled: int = 0
     """429 answers."""
     retries: int = 0
+    seconds: float = 0.0
+    """Time that requests took, one added to the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class Transport:
         """
         self._meter.requests += 1
         self._meter.bytes_out += len(body)
+        started = time.monotonic()
         try:
             async with self._api.stream(
                 "POST",
@@ -122,6 +126,8 @@ class Transport:
                 f"{self.base_url}: {describe(error)}; check the network and the server's address",
                 operation=operation,
             ) from error
+        finally:
+            self._meter.seconds += time.monotonic() - started
 
     async def download(
         self,

@@ -1,0 +1,71 @@
+"""How much a client may do: so many requests, so many minutes.
+
+Each try of a request is claimed before it is sent, so the count can never be exceeded, whatever
+retries or runs side by side. Downloads from storage cost no request; whoever starts one asks
+`is_spent` first.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from wbsync.errors import BudgetSpentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Budget:
+    """Counts down; without limits it never ends."""
+
+    def __init__(
+        self,
+        max_requests: int | None = None,
+        max_minutes: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Starts the clock.
+
+        Args:
+            max_requests: GraphQL requests, retries included; None for any number.
+            max_minutes: Minutes from now; None for any time.
+            clock: Seconds that only grow.
+        """
+        self._left: float = math.inf if max_requests is None else max_requests
+        self._clock = clock
+        self._ends_at = math.inf if max_minutes is None else clock() + 60 * max_minutes
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it can end at all."""
+        return min(self._left, self._ends_at) < math.inf
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing more may be begun."""
+        return self._left < 1 or self._clock() >= self._ends_at
+
+    def claim(self) -> None:
+        """Counts a request that is about to be made.
+
+        Raises:
+            BudgetSpentError: It may not be made.
+        """
+        self.allow_wait(0.0)
+        self._left -= 1
+
+    def allow_wait(self, seconds: float, *, requests: int = 1) -> None:
+        """Checks that a request can still be made after a wait.
+
+        Args:
+            seconds: How long the wait is.
+            requests: Requests that follow it.
+
+        Raises:
+            BudgetSpentError: It cannot.
+        """
+        if self._left < requests or self._clock() + seconds >= self._ends_at:
+            raise BudgetSpentError("the requests or minutes that were allowed are used up")
