@@ -15,14 +15,28 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class StillAside:
+    """A run that was set aside, and when it is tried again."""
+
+    what: str
+    stream: str
+    """First table of the stream that could not take it."""
+    reason: str
+    attempts: int
+    next_try_at: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncReport:
     """What a sync did and what it cost."""
 
     projects: tuple[str, ...]
     outcome: str
-    """complete, partial, interrupted or failed."""
+    """complete, partial (some of it failed), stopped (the budget is spent), interrupted or
+    failed."""
     requests: int
-    """GraphQL requests and downloads, retries included."""
+    """GraphQL requests, retries included; downloads from storage are not counted."""
     bytes_in: int
     """Bytes received, as they came over the wire."""
     seconds: float
@@ -34,6 +48,11 @@ class SyncReport:
     history_rows: int
     """History values written."""
     skipped: tuple[Skipped, ...] = ()
+    """What failed in this sync."""
+    left: tuple[Skipped, ...] = ()
+    """What a sync that was stopped leaves to the next one."""
+    set_aside: tuple[StillAside, ...] = ()
+    """Runs that failed before and were not tried: they are not due yet."""
     throttled: int = 0
     """Times the server answered 429."""
     retries: int = 0
@@ -43,7 +62,8 @@ class SyncReport:
         report = asdict(self)
         report["bytes"] = report.pop("bytes_in")
         report["projects"] = list(self.projects)
-        report["skipped"] = [asdict(s) for s in self.skipped]
+        for name in ("skipped", "left", "set_aside"):
+            report[name] = list(report[name])
         return report
 
 
@@ -52,6 +72,30 @@ class SyncStarted:
     """The sources are known."""
 
     projects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another sync holds the warehouse; this one waits."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectStarted:
+    """A project's turn has come."""
+
+    project: str
+    runs: int | None
+    """Runs that pages will list; None where that is not known beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectEnded:
+    """A project is done with, or as far as it goes."""
+
+    project: str
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +158,9 @@ class FileFetched:
 
 Event = (
     SyncStarted
+    | Waiting
+    | ProjectStarted
+    | ProjectEnded
     | PageFetched
     | RunsPlanned
     | HistoryFetched

@@ -1,16 +1,19 @@
 """What wbsync remembers beside the lake, in one SQLite file.
 
 Cursors here are a cache of what the lake's commits say (`sync/cursors.py` replays newer commits
-into it); the sync log, the runs set aside and what a host can do live only here. WAL with
-`synchronous=FULL`: what was accepted survives a power cut.
+into it); the sync log, the runs set aside, walks that were stopped half way and what a host can do
+live only here. WAL with `synchronous=FULL`: what was accepted survives a power cut.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import threading
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import WarehouseError
@@ -28,10 +31,14 @@ CREATE TABLE IF NOT EXISTS cursors (
 CREATE TABLE IF NOT EXISTS replayed (
     table_name TEXT PRIMARY KEY, version INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS set_aside (
-    entity TEXT NOT NULL, project TEXT NOT NULL, run_id TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS runs_set_aside (
+    entity TEXT NOT NULL, project TEXT NOT NULL, run_id TEXT NOT NULL, stream TEXT NOT NULL,
     attempts INTEGER NOT NULL, reason TEXT NOT NULL, last_tried_at TEXT NOT NULL,
-    PRIMARY KEY (entity, project, run_id)
+    PRIMARY KEY (entity, project, run_id, stream)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS walks (
+    entity TEXT NOT NULL, project TEXT NOT NULL, position TEXT NOT NULL,
+    PRIMARY KEY (entity, project)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hosts (base_url TEXT PRIMARY KEY, capabilities TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sync_log (
@@ -50,6 +57,23 @@ SYNC_LOG_COLUMNS = (
 )  # fmt: skip
 
 RunKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A run that a stream could not take."""
+
+    entity: str
+    project: str
+    run_id: str
+    stream: str
+    """First table of the stream."""
+    attempts: int
+    reason: str
+    last_tried_at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}/{self.run_id}"
 
 
 class State:
@@ -71,6 +95,29 @@ class State:
             raise WarehouseError(
                 f"cannot open {path}: {error}; check the disk and the folder's permissions"
             ) from error
+
+    @classmethod
+    def copy_of(cls, path: Path, folder: Path) -> State:
+        """Returns a copy that may be written without a trace in the original; empty for none.
+
+        All that matters in it is derived from the lake's commits, so a copy that was torn by
+        someone who writes at the same time is thrown away, and an empty one used.
+
+        Args:
+            path: The state's file, which need not exist.
+            folder: An empty folder for the copy.
+        """
+        target = folder / path.name
+        for suffix in ("", "-wal"):
+            original = path.with_name(path.name + suffix)
+            if original.is_file():
+                shutil.copyfile(original, target.with_name(target.name + suffix))
+        try:
+            return cls(target)
+        except WarehouseError:
+            for leftover in folder.glob(f"{path.name}*"):
+                leftover.unlink()
+            return cls(target)
 
     def close(self) -> None:
         """Closes the file."""
@@ -126,28 +173,54 @@ class State:
             )
         )
 
-    def set_aside(self, run: RunKey, reason: str, at: str) -> None:
-        """Notes that a run could not be synced."""
+    def set_aside(self, run: RunKey, stream: str, reason: str, at: str) -> None:
+        """Notes that a stream could not take a run."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO set_aside VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET"
+                "INSERT INTO runs_set_aside VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET"
                 " attempts = attempts + 1, reason = excluded.reason,"
                 " last_tried_at = excluded.last_tried_at",
-                (*run, reason, at),
+                (*run, stream, reason, at),
             )
 
-    def take_back(self, runs: Iterable[RunKey]) -> None:
-        """Notes that runs once set aside are synced."""
+    def take_back(self, runs: Iterable[RunKey], stream: str) -> None:
+        """Notes that a stream has taken runs that were once set aside."""
         with self._transaction() as connection:
             connection.executemany(
-                "DELETE FROM set_aside WHERE entity = ? AND project = ? AND run_id = ?", runs
+                "DELETE FROM runs_set_aside"
+                " WHERE entity = ? AND project = ? AND run_id = ? AND stream = ?",
+                ((*run, stream) for run in runs),
             )
 
-    def runs_set_aside(self) -> list[dict[str, Any]]:
-        """Returns the runs that the last syncs could not take."""
-        names = ("entity", "project", "run_id", "attempts", "reason", "last_tried_at")
-        rows = self._select("SELECT * FROM set_aside ORDER BY 1, 2, 3")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+    def runs_set_aside(self) -> list[SetAside]:
+        """Returns the runs that streams could not take when they last tried."""
+        rows = self._select("SELECT * FROM runs_set_aside ORDER BY 1, 2, 3, 4")
+        return [
+            SetAside(entity, project, run_id, stream, tries, why, datetime.fromisoformat(at))
+            for entity, project, run_id, stream, tries, why, at in rows
+        ]
+
+    def keep_walk(self, entity: str, project: str, position: dict[str, Any]) -> None:
+        """Keeps how far the walk over a project's runs has come."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO walks VALUES (?, ?, ?)",
+                (entity, project, json.dumps(position)),
+            )
+
+    def walk(self, entity: str, project: str) -> dict[str, Any] | None:
+        """Returns how far the last walk over a project's runs came, None where it ended."""
+        rows = self._select(
+            "SELECT position FROM walks WHERE entity = ? AND project = ?", (entity, project)
+        )
+        return dict(json.loads(rows[0][0])) if rows else None
+
+    def forget_walk(self, entity: str, project: str) -> None:
+        """Notes that the walk over a project's runs has come to its end."""
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM walks WHERE entity = ? AND project = ?", (entity, project)
+            )
 
     def capabilities(self, base_url: str) -> dict[str, Any]:
         """Returns what is known of a host, empty for an unknown one."""

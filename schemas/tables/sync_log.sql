@@ -1,11 +1,11 @@
--- One sync of one project, and what it cost.
+-- One sync of one project, or of what belongs to an entity as a whole, and what it cost.
 CREATE TABLE sync_log (
     sync_id VARCHAR NOT NULL, -- Id of the sync.
     entity VARCHAR NOT NULL, -- Entity.
-    project VARCHAR NOT NULL, -- Project.
+    project VARCHAR NOT NULL, -- Project; empty for what belongs to the entity as a whole.
     started_at TIMESTAMP NOT NULL, -- When it started.
     ended_at TIMESTAMP, -- When it ended.
-    outcome VARCHAR NOT NULL, -- complete, partial, interrupted or failed.
+    outcome VARCHAR NOT NULL, -- complete, partial, stopped, interrupted or failed.
     requests BIGINT NOT NULL, -- Requests to W&B.
     bytes_in BIGINT NOT NULL, -- Bytes received.
     runs_seen BIGINT NOT NULL, -- Runs that W&B listed.

@@ -44,6 +44,11 @@ class Budget:
         return min(self._left, self._ends_at) < math.inf
 
     @property
+    def requests_left(self) -> float:
+        """How many requests may still be made; infinite without a limit."""
+        return self._left
+
+    @property
     def is_spent(self) -> bool:
         """Whether nothing more may be begun."""
         return self._left < 1 or self._clock() >= self._ends_at

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 import click
 
@@ -33,6 +35,7 @@ def command(shared: Globals, *, as_json: bool) -> None:
     from wbsync.query import Engine
     from wbsync.query.formats import render_table
     from wbsync.state import State
+    from wbsync.sync.plan import still_aside
 
     root = shared.root()
     with Engine.open(root) as engine:
@@ -44,13 +47,19 @@ def command(shared: Globals, *, as_json: bool) -> None:
     finally:
         state.close()
     size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
+    runs = [still_aside(run) for run in aside]
     if as_json:
         projects = [dict(zip(columns, row, strict=True)) for row in rows]
-        facts = {"warehouse": str(root), "bytes": size, "projects": projects, "set_aside": aside}
+        listed = [asdict(run) for run in runs]
+        facts = {"warehouse": str(root), "bytes": size, "projects": projects, "set_aside": listed}
         click.echo(json.dumps(facts, default=str))
         return
     click.echo(f"{root}  ({size / 1e6:,.1f} MB)")
     click.echo(render_table(columns, rows))
-    for run in aside:
-        path = f"{run['entity']}/{run['project']}/{run['run_id']}"
-        click.echo(f"set aside {plain(path)} ({run['attempts']} tries): {plain(run['reason'])}")
+    for run in runs:
+        due = datetime.fromisoformat(run.next_try_at)
+        when = "now" if due <= datetime.now(UTC) else f"{due:%Y-%m-%d %H:%M} UTC"
+        click.echo(
+            f"set aside {plain(run.what)}, {run.stream} ({run.attempts} tries, next {when}):"
+            f" {plain(run.reason)}"
+        )

@@ -59,6 +59,11 @@ async def sync_artifact_files(context: Context) -> None:
         await reader.commit()
 
 
+def count_unread(context: Context) -> int:
+    """Returns how many held versions' manifests were not read yet."""
+    return len(_plan(context))
+
+
 def _plan(context: Context) -> list[_Version]:
     cursors = Cursors(context.lake, context.state, TABLE)
     cursors.catch_up()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from wbsync.api import load_document
+from wbsync.errors import GraphQLError, RateLimitedError, ServerError, TransportError
 from wbsync.model import SyncOptions
 from wbsync.progress import CommitDone, RunSkipped, Skipped
 
@@ -35,6 +38,10 @@ class Tally:
     history_values: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
+    left: Skipped | None = None
+    """What a sync that was stopped leaves to the next one."""
+    selected: frozenset[str] | None = None
+    """Runs that a selective sync met; None for a sync of all."""
     commits: int = 0
 
 
@@ -55,6 +62,10 @@ class EntityContext:
     tally: Tally = field(default_factory=Tally)
     entity_state: EntityState | None = None
     """What W&B says of the entity, once a stream has asked."""
+    stream: str = ""
+    """First table of the stream that runs now."""
+    failed: set[str] = field(default_factory=set)
+    """Runs that this stream has set aside in this sync."""
     _writer: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def write(
@@ -96,11 +107,24 @@ class EntityContext:
         self.progress(RunSkipped(run=what, reason=reason))
 
     def set_aside(self, run: RunPath, error: Exception) -> None:
-        """Goes on without a run, which the next sync tries again."""
-        self.state.set_aside(
-            (run.entity, run.project, run.run_id), str(error), datetime.now(UTC).isoformat()
-        )
+        """Goes on without a run, which later syncs try again after growing pauses."""
+        if run.run_id not in self.failed:
+            self.failed.add(run.run_id)
+            key, now = (run.entity, run.project, run.run_id), datetime.now(UTC).isoformat()
+            self.state.set_aside(key, self.stream, str(error), now)
         self.skip(str(run), str(error))
+
+    async def check_server(self, error: Exception) -> None:
+        """Raises where an error is not the fault of what was asked: nothing else works either.
+
+        Raises:
+            RateLimitedError, ServerError, TransportError: So it is.
+        """
+        if isinstance(error, RateLimitedError):
+            raise error
+        if isinstance(error, (ServerError, TransportError)):
+            with suppress(GraphQLError):
+                await self.client.execute(load_document("viewer"), {}, max_attempts=2)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,6 +132,16 @@ class Context(EntityContext):
     """The sync of one project."""
 
     project: ProjectPath
+    selected: frozenset[str] | None = None
+    """Runs that the sync is about; None for all."""
+    aside: frozenset[str] = frozenset()
+    """Runs that the stream which runs now set aside in earlier syncs."""
+    resting: frozenset[str] = frozenset()
+    """Those of them that are not due yet."""
+
+    def is_in_play(self, run_id: str) -> bool:
+        """Says whether the stream that runs now is to look at a run."""
+        return run_id not in self.resting and (self.selected is None or run_id in self.selected)
 
 
 async def settled(work: Callable[[], T]) -> T:

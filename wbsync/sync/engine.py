@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import os
 import shutil
 import tempfile
 import time
@@ -14,45 +12,58 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wbsync.api import Capabilities, Client, iter_pages, load_document
+from wbsync.api import Budget, Capabilities, Client
 from wbsync.catalog import publish
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
+    BudgetSpentError,
     ConfigError,
-    LockedError,
-    NotFoundError,
     TransportError,
     WbsyncError,
 )
 from wbsync.lake import Lake, open_warehouse
-from wbsync.model import ProjectPath, SyncOptions
-from wbsync.progress import Skipped, SyncFinished, SyncReport, SyncStarted
+from wbsync.model import ProjectPath, Source
+from wbsync.progress import (
+    ProjectEnded,
+    Skipped,
+    SyncFinished,
+    SyncReport,
+    SyncStarted,
+)
 from wbsync.state import State
 from wbsync.sync.context import Context, EntityContext, Tally, settled
+from wbsync.sync.lock import hold_within
+from wbsync.sync.plan import still_aside
 from wbsync.sync.project import sync_project
+from wbsync.sync.sources import resolve_sources
 from wbsync.sync.streams import ENTITY_STREAMS
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
-    from wbsync.progress import ProgressHook
+    from wbsync.api import Meter
+    from wbsync.model import SyncOptions
+    from wbsync.progress import ProgressHook, StillAside
     from wbsync.settings import Credentials
+    from wbsync.sync.streams import EntityStream
 
 
 async def sync(
     root: Path,
-    sources: Sequence[str],
+    sources: Sequence[str | Source],
     credentials: Credentials,
     *,
     progress: ProgressHook,
     concurrency: int = 4,
     options: SyncOptions | None = None,
+    budget: Budget | None = None,
+    wait_s: float = 0.0,
 ) -> SyncReport:
     """Brings a warehouse in step with W&B.
 
@@ -61,11 +72,13 @@ async def sync(
 
     Args:
         root: Folder of the warehouse; made where it is missing.
-        sources: `ENTITY/PROJECT`, or `ENTITY` for all its projects.
+        sources: `ENTITY/PROJECT`, `ENTITY/GLOB`, or `ENTITY` for all its projects.
         credentials: Whom to ask, and the key.
         progress: Called with each event, from the event loop's thread.
         concurrency: Requests and downloads in flight.
-        options: What to read; None for everything.
+        options: What to read of sources that are texts; None for everything.
+        budget: Requests and time that it may take; None for no limit.
+        wait_s: Seconds to wait for another sync to let go of the warehouse.
 
     Raises:
         AuthenticationError: The server does not take the key.
@@ -75,27 +88,46 @@ async def sync(
         TransportError: The server cannot be reached.
         asyncio.CancelledError: The sync was interrupted.
     """
+    wanted = parse_sources(sources, options)
+    open_warehouse(root)
+    async with hold_within(root, wait_s, progress):
+        with patient_collector():
+            return await _sync(root, wanted, credentials, progress, concurrency, budget)
+
+
+async def _sync(
+    root: Path,
+    sources: Sequence[Source],
+    credentials: Credentials,
+    progress: ProgressHook,
+    concurrency: int,
+    budget: Budget | None,
+) -> SyncReport:
+    state = State(root / "state.sqlite")
+    scratch = _make_scratch(root)
+    try:
+        known = Capabilities.from_json(state.capabilities(credentials.base_url))
+        async with Client.open(
+            credentials, capabilities=known, concurrency=concurrency, budget=budget
+        ) as client:
+            run = _Sync(root, state, client, scratch, progress, concurrency)
+            return await run.run(sources)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        state.close()
+
+
+def parse_sources(
+    sources: Sequence[str | Source], options: SyncOptions | None = None
+) -> list[Source]:
+    """Returns sources, those that are texts with the options.
+
+    Raises:
+        ConfigError: There is none, or one names nothing.
+    """
     if not sources:
         raise ConfigError("nothing to sync: name ENTITY/PROJECT or ENTITY")
-    for source in sources:
-        if "/" in source or not source.strip():
-            ProjectPath.parse(source)
-    open_warehouse(root)
-    with hold(root), patient_collector():
-        state = State(root / "state.sqlite")
-        scratch = _make_scratch(root)
-        try:
-            known = Capabilities.from_json(state.capabilities(credentials.base_url))
-            async with Client.open(
-                credentials, capabilities=known, concurrency=concurrency
-            ) as client:
-                run = _Sync(
-                    root, state, client, scratch, progress, concurrency, options or SyncOptions()
-                )
-                return await run.run(sources)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            state.close()
+    return [Source.parse(s, options) if isinstance(s, str) else s for s in sources]
 
 
 def _make_scratch(root: Path) -> Path:
@@ -116,9 +148,7 @@ class _Sync:
         scratch: Path,
         progress: ProgressHook,
         concurrency: int,
-        options: SyncOptions,
     ) -> None:
-        self._options = options
         self._root = root
         self._state = state
         self._client = client
@@ -128,20 +158,21 @@ class _Sync:
         self._lake = Lake(root)
         self._sync_id = uuid.uuid4().hex[:12]
         self._started = time.monotonic()
+        self._started_at = datetime.now(UTC)
         self._tallies: dict[ProjectPath | str, Tally] = {}
         """By project; by name for what belongs to an entity as a whole."""
         self._failed: list[Skipped] = []
+        self._left: list[Skipped] = []
+        """What was not begun when the budget was spent."""
 
-    async def run(self, sources: Sequence[str]) -> SyncReport:
+    async def run(self, sources: Sequence[Source]) -> SyncReport:
         outcome = "failed"
         try:
-            projects = await self._projects(sources)
-            self._progress(SyncStarted(projects=tuple(str(p) for p in projects)))
-            for project in projects:
-                await self._sync_one(project, alone=len(projects) == 1)
-            for entity in dict.fromkeys(p.entity for p in projects):
-                await self._sync_entity(entity)
-            outcome = "partial" if self._skipped() else "complete"
+            try:
+                await self._sync_all(sources)
+                outcome = "partial" if self._skipped() else "complete"
+            except BudgetSpentError:
+                outcome = "stopped"
         except asyncio.CancelledError:
             outcome = "interrupted"
             raise
@@ -154,35 +185,44 @@ class _Sync:
             self._progress(SyncFinished(report))
         return report
 
-    async def _projects(self, sources: Sequence[str]) -> list[ProjectPath]:
-        """Returns the projects that the sources name, each once."""
-        projects: dict[ProjectPath, None] = {}
-        for source in sources:
-            if "/" in source:
-                projects[ProjectPath.parse(source)] = None
-                continue
-            found = 0
-            async for page in iter_pages(
-                self._client,
-                load_document("projects"),
-                {"entity": source},
-                connection=lambda data: data.get("models") or {"edges": []},
-                page_rows=200,
-            ):
-                for node in page.nodes:
-                    found += 1
-                    projects[ProjectPath(source, node["name"])] = None
-            if not found:
-                raise NotFoundError(
-                    f"{source}: no such entity on {self._client.base_url}, or it has no project"
-                    " that this key may see"
-                )
-        return list(projects)
+    async def _sync_all(self, sources: Sequence[Source]) -> None:
+        """Syncs the projects that the sources name, and then their entities.
 
-    async def _sync_one(self, project: ProjectPath, *, alone: bool) -> None:
+        Raises:
+            BudgetSpentError: Something is left to the next sync.
+        """
+        self._left = [Skipped(str(s.pattern), "not begun") for s in sources]
+        projects = await resolve_sources(self._client, sources)
+        entities: dict[str, SyncOptions] = {}
+        for project, options in projects.items():
+            if entity_streams_of(options):
+                entities.setdefault(project.entity, options)
+        turns: list[ProjectPath | str] = [*projects, *entities]
+        if self._client.budget.is_limited:
+            # Those that wait longest come first: else the first ones would always eat the budget.
+            done_at = last_ends(self._state)
+            turns.sort(key=lambda turn: done_at.get(_log_key(turn), ""))
+        self._left = [Skipped(str(turn), "not begun") for turn in turns]
+        self._progress(SyncStarted(projects=tuple(str(p) for p in projects)))
+        for turn in turns:
+            del self._left[0]
+            if isinstance(turn, ProjectPath):
+                await self._sync_one(turn, projects[turn], alone=len(projects) == 1)
+            else:
+                await self._sync_entity(turn, entities[turn])
+        self._failed += self._not_met(projects.values())
+
+    def _not_met(self, chosen: Iterable[SyncOptions]) -> list[Skipped]:
+        """Returns the runs that were asked for by id and are in none of the projects."""
+        asked = frozenset[str]().union(*(options.selection.runs for options in chosen))
+        tallies = [t for t in self._tallies.values() if t.selected is not None]
+        met = frozenset[str]().union(*(t.selected or () for t in tallies))
+        where = ", ".join(str(p) for p in self._tallies if isinstance(p, ProjectPath))
+        return [Skipped(run, f"W&B shows no such run in {where}") for run in sorted(asked - met)]
+
+    async def _sync_one(self, project: ProjectPath, options: SyncOptions, *, alone: bool) -> None:
         """Syncs a project; where it is one of several, its failure does not stop the others."""
-        meter = self._client.meter
-        before = replace(meter)
+        before = replace(self._client.meter)
         context = Context(
             client=self._client,
             lake=self._lake,
@@ -192,7 +232,7 @@ class _Sync:
             project=project,
             progress=self._progress,
             concurrency=self._concurrency,
-            options=self._options,
+            options=options,
         )
         self._tallies[project] = context.tally
         outcome, problem = "failed", None
@@ -201,6 +241,10 @@ class _Sync:
             outcome = "partial" if context.tally.skipped else "complete"
         except asyncio.CancelledError:
             outcome = "interrupted"
+            raise
+        except BudgetSpentError:
+            outcome = "stopped"
+            context.tally.left = context.tally.left or Skipped(str(project), "not begun")
             raise
         except BaseExceptionGroup as group:
             error = first_error(group)
@@ -220,27 +264,12 @@ class _Sync:
             problem = str(error)
             raise
         finally:
-            tally = context.tally
-            self._state.log_sync(
-                {
-                    "sync_id": self._sync_id,
-                    "entity": project.entity,
-                    "project": project.project,
-                    "started_at": context.synced_at.isoformat(),
-                    "ended_at": datetime.now(UTC).isoformat(),
-                    "outcome": outcome,
-                    "requests": meter.requests - before.requests,
-                    "bytes_in": meter.bytes_in - before.bytes_in,
-                    "runs_seen": tally.runs_seen,
-                    "runs_changed": tally.runs_changed,
-                    "history_rows": tally.history_values,
-                    "skipped": len(tally.skipped),
-                    "error": problem,
-                }
-            )
+            self._progress(ProjectEnded(project=str(project), outcome=outcome))
+            self._log(project, context, before, outcome, problem)
 
-    async def _sync_entity(self, entity: str) -> None:
+    async def _sync_entity(self, entity: str, options: SyncOptions) -> None:
         """Syncs what belongs to an entity as a whole."""
+        before = replace(self._client.meter)
         context = EntityContext(
             client=self._client,
             lake=self._lake,
@@ -249,21 +278,67 @@ class _Sync:
             entity=entity,
             progress=self._progress,
             concurrency=self._concurrency,
-            options=self._options,
+            options=options,
         )
         self._tallies[entity] = context.tally
-        for stream in ENTITY_STREAMS:
-            if not self._options.wants(stream.tables, on_request=stream.on_request):
-                continue
-            try:
-                await stream.run(context)
-            except TransportError:
-                raise
-            except ApiError as error:
-                context.skip(f"{entity} {', '.join(stream.tables)}", str(error))
+        outcome = "failed"
+        try:
+            for stream in entity_streams_of(options):
+                context.stream = stream.tables[0]
+                try:
+                    await stream.run(context)
+                except TransportError:
+                    raise
+                except ApiError as error:
+                    context.skip(f"{entity} {', '.join(stream.tables)}", str(error))
+            outcome = "partial" if context.tally.skipped else "complete"
+        except BudgetSpentError:
+            outcome = "stopped"
+            context.tally.left = Skipped(entity, f"not done yet: {context.stream}")
+            raise
+        finally:
+            self._log(entity, context, before, outcome, None)
+
+    def _log(
+        self,
+        turn: ProjectPath | str,
+        context: EntityContext,
+        before: Meter,
+        outcome: str,
+        problem: str | None,
+    ) -> None:
+        """Writes the sync log's line of a project or an entity."""
+        meter, tally = self._client.meter, context.tally
+        entity, project = _log_key(turn)
+        self._state.log_sync(
+            {
+                "sync_id": self._sync_id,
+                "entity": entity,
+                "project": project,
+                "started_at": context.synced_at.isoformat(),
+                "ended_at": datetime.now(UTC).isoformat(),
+                "outcome": outcome,
+                "requests": meter.requests - before.requests,
+                "bytes_in": meter.bytes_in - before.bytes_in,
+                "runs_seen": tally.runs_seen,
+                "runs_changed": tally.runs_changed,
+                "history_rows": tally.history_values,
+                "skipped": len(tally.skipped),
+                "error": problem,
+            }
+        )
 
     def _skipped(self) -> tuple[Skipped, ...]:
         return (*self._failed, *(s for t in self._tallies.values() for s in t.skipped))
+
+    def _set_aside(self) -> tuple[StillAside, ...]:
+        """Returns the runs of these projects that rest after an earlier failure."""
+        started = self._started_at
+        return tuple(
+            still_aside(run)
+            for run in self._state.runs_set_aside()
+            if ProjectPath(run.entity, run.project) in self._tallies and run.last_tried_at < started
+        )
 
     def _publish(self) -> None:
         """Publishes what was committed, now or by a sync that was killed before it could."""
@@ -287,6 +362,8 @@ class _Sync:
             rows=rows,
             history_rows=sum(t.history_values for t in tallies),
             skipped=self._skipped(),
+            left=(*(t.left for t in tallies if t.left is not None), *self._left),
+            set_aside=self._set_aside(),
             throttled=meter.throttled,
             retries=meter.retries,
         )
@@ -303,6 +380,29 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             leaves.append(error)
     return next((e for e in leaves if isinstance(e, AuthenticationError)), leaves[0])
+
+
+def entity_streams_of(options: SyncOptions) -> list[EntityStream]:
+    """Returns the entity's streams that a sync with these options runs."""
+    return [
+        stream
+        for stream in ENTITY_STREAMS
+        if options.wants(stream.tables, on_request=stream.on_request) and not options.selection.runs
+    ]
+
+
+def _log_key(turn: ProjectPath | str) -> tuple[str, str]:
+    """Returns the entity and the project of a line of the sync log; no project for an entity."""
+    return (turn.entity, turn.project) if isinstance(turn, ProjectPath) else (turn, "")
+
+
+def last_ends(state: State) -> dict[tuple[str, str], str]:
+    """Returns (entity, project) to when its last sync that was not cut short ended, in ISO 8601."""
+    return {
+        (row["entity"], row["project"]): row["ended_at"]
+        for row in state.sync_log()
+        if row["outcome"] in {"complete", "partial"}
+    }
 
 
 def sync_log_table(state: State) -> pa.Table:
@@ -329,37 +429,3 @@ def patient_collector() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*thresholds)
-
-
-@contextmanager
-def hold(root: Path) -> Iterator[None]:
-    """Holds the warehouse for one sync.
-
-    Raises:
-        LockedError: Another process holds it; the message says which.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(root / ".lock")
-    holder = root / ".lock-holder.json"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise LockedError(
-            f"{root}: another sync{_describe(holder)} holds this warehouse; wait until it has ended"
-        ) from None
-    try:
-        facts: dict[str, Any] = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat()}
-        holder.write_text(json.dumps(facts), encoding="utf-8")
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _describe(holder: Path) -> str:
-    try:
-        facts = json.loads(holder.read_text(encoding="utf-8"))
-        return f" (process {int(facts['pid'])}, since {facts['since']})"
-    except (OSError, ValueError, KeyError):
-        return ""

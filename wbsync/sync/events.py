@@ -12,16 +12,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import run_batch_document
-from wbsync.errors import (
-    ApiError,
-    AuthenticationError,
-    ExtractError,
-    RateLimitedError,
-    TransportError,
-)
+from wbsync.errors import ApiError, AuthenticationError, ExtractError
 from wbsync.extract.metrics import events_to_metrics
 from wbsync.sync.cursors import Cursor, Cursors
-from wbsync.sync.plan import HistoryJob, plan_events
+from wbsync.sync.plan import HistoryJob, pack_events, plan_events
 from wbsync.sync.segments import run_scope
 
 if TYPE_CHECKING:
@@ -39,8 +33,6 @@ MAX_SAMPLES = 10_000
 MARGIN = 500
 """Rows asked for beyond those claimed: a live run grows while others are read."""
 
-ROWS_PER_REQUEST = 10_000
-RUNS_PER_REQUEST = 100
 COMMIT_VALUES = 1_000_000
 
 
@@ -68,18 +60,10 @@ class EventSync:
 
     async def run(self, jobs: Sequence[HistoryJob]) -> None:
         """Reads the jobs' runs, as many to a request as one answer may hold."""
-        batch: list[HistoryJob] = []
-        rows = 0
+        claimed = [min(self._claimed(job), MAX_SAMPLES) for job in jobs]
         try:
-            for job in jobs:
-                claimed = min(self._claimed(job), MAX_SAMPLES)
-                if batch and (rows + claimed > ROWS_PER_REQUEST or len(batch) == RUNS_PER_REQUEST):
-                    await self._read(batch)
-                    batch, rows = [], 0
-                batch.append(job)
-                rows += claimed
-            if batch:
-                await self._read(batch)
+            for group in pack_events(claimed):
+                await self._read([jobs[index] for index in group])
         finally:
             await self._commit()
 
@@ -103,10 +87,9 @@ class EventSync:
         except AuthenticationError:
             raise
         except ApiError as error:
-            if isinstance(error, (TransportError, RateLimitedError)):
-                raise
+            await context.check_server(error)
             if len(batch) == 1:
-                context.skip(f"{batch[0].run} system metrics", str(error))
+                context.set_aside(batch[0].run, error)
                 return
             await self._read(batch[: len(batch) // 2])
             await self._read(batch[len(batch) // 2 :])
@@ -115,14 +98,12 @@ class EventSync:
         for index, job in enumerate(batch):
             node = project.get(f"r{index}") or {}
             if node.get("events") is None:
-                context.skip(
-                    f"{job.run} system metrics", "W&B does not show them; the next sync looks again"
-                )
+                context.set_aside(job.run, ExtractError("W&B does not show its system metrics"))
                 continue
             try:
                 await self._take(job, node["events"], node.get("eventsLineCount"))
             except ExtractError as error:
-                context.skip(f"{job.run} system metrics", str(error))
+                context.set_aside(job.run, error)
         if sum(t.num_rows for t in self._tables) >= COMMIT_VALUES:
             await self._commit()
 

@@ -19,6 +19,7 @@ from wbsync.api import run_batch_document
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
+    BudgetSpentError,
     ExtractError,
     SignedUrlExpiredError,
     TransportError,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from wbsync.sync.plan import Stored
 
 RUNS_PER_REQUEST = 50
+LAST_REQUESTS = 20
+"""A budget that has no more left than this is spent on one batch of runs after the other."""
 FAILURES = (ApiError, ExtractError)
 
 
@@ -86,6 +89,7 @@ class HistorySync:
         self._writer = SegmentWriter(context)
         self._done: list[_Progress] = []
         self._counted: dict[str, Cursor] = {}
+        self._is_stopped = False
 
     def plan(self) -> list[HistoryJob]:
         """Returns the runs whose history must be read."""
@@ -111,19 +115,25 @@ class HistorySync:
             for start in range(0, len(jobs), RUNS_PER_REQUEST)
         ]
         pending = iter(batches)
+        budget = self._context.client.budget
+        # A batch asks for exports, then for rows: side by side, the last requests of a budget
+        # would all go into questions whose answers cannot be used.
+        workers = 2 if budget.requests_left > LAST_REQUESTS else 1
 
         async def work() -> None:
-            for batch in pending:
+            while not budget.is_spent and (batch := next(pending, None)) is not None:
                 await self._read_batch(
                     [_Progress(job, self._runs[job.run.run_id]) for job in batch]
                 )
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(2, len(batches))):
+                for _ in range(min(workers, len(batches))):
                     group.create_task(work())
         finally:
             await self._finish()
+        if self._is_stopped or next(pending, None) is not None:
+            raise BudgetSpentError("the budget was spent before all history was read")
 
     async def _read_batch(self, batch: list[_Progress]) -> None:
         """Reads a batch of runs; where the request for all fails, one by one."""
@@ -131,7 +141,11 @@ class HistorySync:
             await self._ask_exports(batch)
         except AuthenticationError:
             raise
+        except BudgetSpentError:
+            self._is_stopped = True
+            return
         except FAILURES as error:
+            await self._context.check_server(error)
             if len(batch) == 1:
                 batch[0].error = error
             else:
@@ -151,7 +165,11 @@ class HistorySync:
                     group.create_task(exports(progress))
         await self._read_live([p for p in batch if p.error is None])
         for progress in batch:
+            if isinstance(progress.error, BudgetSpentError):
+                self._is_stopped = True
+                continue
             if progress.error is not None:
+                await self._context.check_server(progress.error)
                 self._context.set_aside(progress.job.run, progress.error)
                 continue
             await self._complete(progress)
@@ -164,7 +182,7 @@ class HistorySync:
             await work
         except AuthenticationError:
             raise
-        except FAILURES as error:
+        except (*FAILURES, BudgetSpentError) as error:
             progress.error = error
 
     async def _ask_exports(self, batch: list[_Progress]) -> None:
@@ -216,6 +234,7 @@ class HistorySync:
         )
         if not progress.urls or is_current:
             return
+        self._context.client.budget.allow_wait(0.0, requests=0)
         folder = Path(tempfile.mkdtemp(dir=self._context.scratch))
         try:
             paths = await self._download(progress, folder)
@@ -287,9 +306,14 @@ class HistorySync:
                     for w in live
                 ],
             )
+        except BudgetSpentError as error:
+            for window in live:
+                batch[window.job].error = error
+            return
         except AuthenticationError:
             raise
         except FAILURES as error:
+            await self._context.check_server(error)
             if len(live) == 1:
                 narrower = live[0].halves()
                 if len(narrower) == 1 or isinstance(error, TransportError):
@@ -362,9 +386,6 @@ class HistorySync:
             pa.concat_tables(tables),
             scope=run_scope([p.job.run for p in done]),
             metadata=Cursors.metadata({p.job.run: p.cursor(is_complete=True) for p in done}),
-        )
-        context.state.take_back(
-            (p.job.run.entity, p.job.run.project, p.job.run.run_id) for p in done
         )
 
     def _add_held(self, done: list[_Progress]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import iter_pages, load_document
+from wbsync.errors import BudgetSpentError
 from wbsync.extract.artifacts import (
     build_alias_rows,
     build_artifact_rows,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from wbsync.sync.context import EntityContext
 
 PAGE_ROWS = 100
+COLLECTION_KEY = ["entity", "project", "type_name", "collection"]
 VOLATILE = frozenset({"synced_at", "deleted_at"})
 
 
@@ -41,15 +43,8 @@ async def sync_sweeps(context: Context, light: list[dict[str, Any]], *, runs_cha
         light: Sweeps as the opening request lists them.
         runs_changed: Whether this sync changed any run: a sweep's best run may be another.
     """
-    held = {
-        row["sweep_id"]: row
-        for row in (await read_held(context, "sweeps")).to_pylist()
-        if row["deleted_at"] is None
-    }
-    is_same = held.keys() == {node["name"] for node in light} and all(
-        _same_sweep(held[node["name"]], node) for node in light
-    )
-    if is_same and not (runs_changed and held):
+    held = await read_held(context, "sweeps")
+    if not must_read_sweeps(held, light, runs_changed=runs_changed):
         return
     nodes: list[dict[str, Any]] = []
     async for page in iter_pages(
@@ -64,6 +59,15 @@ async def sync_sweeps(context: Context, light: list[dict[str, Any]], *, runs_cha
     rows = build_sweep_rows(unique, context.project, context.synced_at)
     rows = await asyncio.to_thread(_with_best_runs, context, rows)
     await write_changes(context, "sweeps", rows, key=["entity", "project", "sweep_id"])
+
+
+def must_read_sweeps(held: pa.Table, light: list[dict[str, Any]], *, runs_changed: bool) -> bool:
+    """Says whether sweeps differ from what is held, or may have another best run."""
+    rows = {row["sweep_id"]: row for row in held.to_pylist() if row["deleted_at"] is None}
+    is_same = rows.keys() == {node["name"] for node in light} and all(
+        _same_sweep(rows[node["name"]], node) for node in light
+    )
+    return not is_same or (runs_changed and bool(rows))
 
 
 def _same_sweep(held: dict[str, Any], node: dict[str, Any]) -> bool:
@@ -125,16 +129,44 @@ async def sync_artifacts(context: Context, types: list[dict[str, Any]]) -> None:
         context: The project's sync.
         types: Artifact types as the opening request lists them, each with its collections.
     """
-    pairs: list[tuple[str, dict[str, Any]]] = []
+    import pyarrow as pa
+
     for node in types:
         connection = node.get("artifactCollections") or {}
-        pairs += [(node["name"], c) for c in nodes_of(connection)]
         if (connection.get("pageInfo") or {}).get("hasNextPage"):
             context.skip(
                 f"{context.project} artifacts of type {node['name']}",
                 "only the first 1000 collections of a type are read",
             )
     type_rows = build_type_rows(types, context.project, context.synced_at)
+    pairs = _collections_of(types)
+    collections = build_collection_rows(pairs, context.project, context.synced_at)
+    done: set[tuple[str, str]] = set()
+    try:
+        for type_name, node in await collections_to_read(context, types):
+            await _sync_collection(context, type_name, node["name"])
+            done.add((type_name, node["name"]))
+    except BudgetSpentError:
+        keys = [(c["type_name"], c["collection"]) for c in collections.to_pylist()]
+        read = collections.filter(pa.array([k in done for k in keys], pa.bool_()))
+        await write_changes(context, "artifact_collections", read, key=COLLECTION_KEY, gone=False)
+        raise
+    await write_changes(
+        context, "artifact_types", type_rows, key=["entity", "project", "type_name"]
+    )
+    await write_changes(context, "artifact_collections", collections, key=COLLECTION_KEY)
+
+
+def _collections_of(types: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Returns (type, collection) of all collections that the opening request lists."""
+    return [(t["name"], c) for t in types for c in nodes_of(t.get("artifactCollections") or {})]
+
+
+async def collections_to_read(
+    context: Context, types: list[dict[str, Any]]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Returns (type, collection) of the collections that differ from what is held."""
+    pairs = _collections_of(types)
     collections = build_collection_rows(pairs, context.project, context.synced_at)
     held = await read_held(context, "artifact_collections")
     changed = changed_keys(held, collections, ("type_name", "collection"))
@@ -149,18 +181,11 @@ async def sync_artifacts(context: Context, types: list[dict[str, Any]]) -> None:
         zip(aliases_held["collection"].to_pylist(), aliases_held["alias"].to_pylist(), strict=True)
     )
     moved = {collection for collection, _ in listed ^ held_aliases}
-    for type_name, node in pairs:
-        if (type_name, node["name"]) in changed or node["name"] in moved:
-            await _sync_collection(context, type_name, node["name"])
-    await write_changes(
-        context, "artifact_types", type_rows, key=["entity", "project", "type_name"]
-    )
-    await write_changes(
-        context,
-        "artifact_collections",
-        collections,
-        key=["entity", "project", "type_name", "collection"],
-    )
+    return [
+        (type_name, node)
+        for type_name, node in pairs
+        if (type_name, node["name"]) in changed or node["name"] in moved
+    ]
 
 
 async def _sync_collection(context: Context, type_name: str, collection: str) -> None:

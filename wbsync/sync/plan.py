@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from wbsync.model import ProjectPath, RunPath
+from wbsync.progress import StillAside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from wbsync.state import SetAside
     from wbsync.sync.cursors import Cursor
 
 LIVE_STATES = ("running", "pending", "preempting", "preempted")
@@ -27,6 +31,9 @@ LIGHT_FIELDS = {
     "historyLineCount": "history_line_count",
 }
 """Fields of a light page that are compared as they are: W&B's name to ours."""
+
+FIRST_PAUSE = timedelta(minutes=5)
+LAST_PAUSE = timedelta(days=1)
 
 INDEX_COLUMNS = (
     "run_id", "storage_id", "display_name", "state", "notes", "tags", "group_name", "job_type",
@@ -210,3 +217,40 @@ def pack_windows(
         groups[-1].append(window)
         rows += window.samples
     return groups
+
+
+def pack_events(
+    claimed: Sequence[int], *, rows_per_request: int = 10_000, runs_per_request: int = 100
+) -> list[range]:
+    """Returns the jobs in order, as ranges that one request each can ask for.
+
+    Args:
+        claimed: Rows to ask for, job by job.
+        rows_per_request: Rows that one answer may hold; a single job may have more.
+        runs_per_request: Jobs that one request may ask for.
+    """
+    groups: list[range] = []
+    start = rows = 0
+    for index, count in enumerate(claimed):
+        if index > start and (rows + count > rows_per_request or index - start == runs_per_request):
+            groups.append(range(start, index))
+            start, rows = index, 0
+        rows += count
+    return [*groups, range(start, len(claimed))] if claimed else []
+
+
+def next_try_at(run: str, attempts: int, last_tried_at: datetime) -> datetime:
+    """Returns when a run that was set aside is due again.
+
+    The pause doubles from five minutes to a day. It is up to a quarter shorter or longer, by the
+    run, so that runs that failed together do not come back together.
+    """
+    pause = min(FIRST_PAUSE * 2 ** min(attempts - 1, 20), LAST_PAUSE)
+    share = zlib.crc32(f"{run} {attempts}".encode()) / 0xFFFFFFFF
+    return last_tried_at + timedelta(seconds=pause.total_seconds() * (0.75 + share / 2))
+
+
+def still_aside(run: SetAside) -> StillAside:
+    """Returns what is said of a run that was set aside."""
+    due_at = next_try_at(str(run), run.attempts, run.last_tried_at)
+    return StillAside(str(run), run.stream, run.reason, run.attempts, due_at.isoformat())

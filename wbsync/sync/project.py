@@ -3,21 +3,32 @@
 The projects row comes last and carries the bookmark: it says that everything before it was
 committed. A sync that was killed leaves the old bookmark, or none, and the next one looks again
 at all that the old one does not vouch for; what is held already is recognised and not written.
+A sync that the budget stops writes the row, too, for the bookmark speaks of runs alone, and the
+other streams find out by themselves what they lack. It notes which streams were left: the next
+limited sync begins with those, so that a small budget is not spent on looking at the same runs
+again and again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wbsync.api import load_document
-from wbsync.errors import NotFoundError
+from wbsync.errors import BudgetSpentError, NotFoundError
 from wbsync.extract.projects import build_project_rows
+from wbsync.progress import ProjectStarted, Skipped
+from wbsync.sync.history import HistorySync
 from wbsync.sync.inventory import project_variables, read_held, write_changes
+from wbsync.sync.plan import next_try_at
 from wbsync.sync.reports import PARTS as REPORT_PARTS
-from wbsync.sync.streams import PROJECT_STREAMS, Opening
+from wbsync.sync.runs import RunSync, read_index
+from wbsync.sync.streams import PROJECT_STREAMS, RUNS, Opening, ProjectStream
 
 if TYPE_CHECKING:
+    from wbsync.model import SyncOptions
     from wbsync.sync.context import Context
 
 
@@ -25,7 +36,41 @@ async def sync_project(context: Context) -> None:
     """Brings everything of a project up to date that the options ask for.
 
     Raises:
+        BudgetSpentError: It is not done; `context.tally.left` says what is left.
         NotFoundError: The project does not exist or may not be seen; nothing held is touched.
+    """
+    opening = await open_project(context)
+    is_whole = opening.bookmark is None and context.options.selection.is_everything
+    runs = opening.project.get("runCount") if is_whole else None
+    context.progress(ProjectStarted(project=str(context.project), runs=runs))
+    streams = streams_of(context.options)
+    if not context.options.selection.is_everything and RUNS not in streams:
+        context.selected = context.tally.selected = await RunSync(context, None).select()
+    is_all = context.options.selection.is_everything
+    first = [s for s in streams if s.tables[0] in opening.pending]
+    is_short = is_all and context.client.budget.is_limited
+    for turns in (first if is_short else [], streams):
+        for number, stream in enumerate(turns):
+            try:
+                await _run_stream(context, opening, stream)
+            except BudgetSpentError:
+                left = turns[number:]
+                if is_all:
+                    opening.pending = [] if RUNS in left else [s.tables[0] for s in left]
+                text = await asyncio.to_thread(_describe, left, context, opening)
+                context.tally.left = Skipped(what=str(context.project), reason=text)
+                await _write_project(context, opening)
+                raise
+    if is_all:
+        opening.pending = []
+    await _write_project(context, opening)
+
+
+async def open_project(context: Context) -> Opening:
+    """Returns what the opening request says, and the bookmark that is held.
+
+    Raises:
+        NotFoundError: The project does not exist or may not be seen.
     """
     data, refused = await context.client.execute_parts(
         load_document("project_state"), project_variables(context), REPORT_PARTS
@@ -38,20 +83,84 @@ async def sync_project(context: Context) -> None:
             operation="ProjectState",
         )
     held = (await read_held(context, "projects")).to_pylist()
-    bookmark = json.loads(held[0]["bookmark"]) if held and held[0]["bookmark"] else None
-    opening = Opening(project, bookmark, {part[-1]: words for part, words in refused.items()})
-    for stream in PROJECT_STREAMS:
-        if context.options.wants(stream.tables, on_request=stream.on_request):
-            await stream.run(context, opening)
-    await _write_project(context, opening)
+    bookmark = json.loads(held[0]["bookmark"]) if held and held[0]["bookmark"] else {}
+    sweeps_due = bool(bookmark.pop("sweeps_due", False))
+    pending = [str(name) for name in bookmark.pop("pending", [])]
+    words = {part[-1]: text for part, text in refused.items()}
+    return Opening(project, bookmark or None, words, sweeps_due, pending)
+
+
+def streams_of(options: SyncOptions) -> list[ProjectStream]:
+    """Returns the streams that a sync with these options runs."""
+    return [
+        stream
+        for stream in PROJECT_STREAMS
+        if options.wants(stream.tables, on_request=stream.on_request)
+        and (stream.per_run or not options.selection.runs)
+    ]
+
+
+def enter(context: Context, stream: ProjectStream) -> None:
+    """Sets the stage for a stream: which runs it has set aside, and which of them are to rest."""
+    context.stream, context.failed = stream.tables[0], set()
+    place = (context.project.entity, context.project.project, context.stream)
+    aside = [
+        run
+        for run in context.state.runs_set_aside()
+        if (run.entity, run.project, run.stream) == place
+    ]
+    context.aside = frozenset(run.run_id for run in aside)
+    context.resting = frozenset(
+        run.run_id
+        for run in aside
+        if not (context.options.retry or run.run_id in context.options.selection.runs)
+        and next_try_at(str(run), run.attempts, run.last_tried_at) > datetime.now(UTC)
+    )
+
+
+async def _run_stream(context: Context, opening: Opening, stream: ProjectStream) -> None:
+    """Runs a stream; the runs that it had set aside and has read, or that are gone, come back."""
+    enter(context, stream)
+    try:
+        await stream.run(context, opening)
+    except BaseExceptionGroup as group:
+        if group.split(BudgetSpentError)[1] is None:
+            raise BudgetSpentError(str(group.exceptions[0])) from group
+        raise
+    if context.aside:
+        index = await asyncio.to_thread(read_index, context, whole=True)
+        gone = {r for r in context.aside if r in index and index[r]["deleted_at"] is not None}
+        tried = {r for r in context.aside if context.is_in_play(r)} - context.failed
+        key = (context.project.entity, context.project.project)
+        context.state.take_back(((*key, r) for r in sorted(gone | tried)), context.stream)
+
+
+def _describe(streams: list[ProjectStream], context: Context, opening: Opening) -> str:
+    """Returns what a sync that stops here leaves to the next one."""
+    parts = []
+    for stream in streams:
+        name = stream.tables[0]
+        if stream is RUNS:
+            name = f"runs ({context.tally.runs_seen:,} of {opening.project.get('runCount')} seen)"
+        elif name == "history":
+            jobs = HistorySync(context, read_index(context)).plan()
+            name = f"history of {len(jobs):,} runs" if jobs else ""
+        parts.append(name)
+    is_stuck = not context.tally.commits and not context.tally.runs_seen
+    hint = "; the budget was too small to commit anything, allow more" if is_stuck else ""
+    return f"not done yet: {', '.join(filter(None, parts))}{hint}"
 
 
 async def _write_project(context: Context, opening: Opening) -> None:
     import pyarrow as pa
 
     rows = build_project_rows([opening.project], context.project.entity, context.synced_at)
-    bookmark = opening.bookmark
-    text = None if bookmark is None else json.dumps(bookmark, sort_keys=True)
+    bookmark = dict(opening.bookmark or {})
+    if opening.sweeps_due:
+        bookmark["sweeps_due"] = True
+    if opening.pending:
+        bookmark["pending"] = opening.pending
+    text = json.dumps(bookmark, sort_keys=True) if bookmark else None
     for column, value in (("bookmark", text), ("project", context.project.project)):
         place = rows.schema.get_field_index(column)
         rows = rows.set_column(place, rows.schema.field(place), pa.array([value], pa.string()))

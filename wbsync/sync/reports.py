@@ -20,7 +20,7 @@ from wbsync.sync.inventory import project_variables, write_changes
 from wbsync.sync.runs import project_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from wbsync.lake.delta import Filter
     from wbsync.sync.context import Context
@@ -61,11 +61,7 @@ async def sync_reports(
         return
     listing = await _list(context, project, refused)
     held = await asyncio.to_thread(_read_index, context)
-    changed = [
-        (view_type, node)
-        for view_type, node in listing.views.values()
-        if _differs(held.get(node["id"]), view_type, node)
-    ]
+    changed = _changed(listing.views.values(), held)
     for start in range(0, len(changed), BATCH_VIEWS):
         await _fetch(context, changed[start : start + BATCH_VIEWS])
     gone = [
@@ -78,6 +74,30 @@ async def sync_reports(
     if gone:
         none = build_report_rows([], context.project, context.synced_at)
         await write_changes(context, "reports", none, key=KEY, where=_among(context, gone))
+
+
+def _changed(
+    views: Iterable[tuple[str, dict[str, Any]]], held: Mapping[str, dict[str, Any]]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Returns the views that differ from what is held."""
+    return [
+        (view_type, node)
+        for view_type, node in views
+        if _differs(held.get(node["id"]), view_type, node)
+    ]
+
+
+async def count_requests(context: Context, project: Mapping[str, Any]) -> int:
+    """Returns how many requests bringing a project's reports up to date would take."""
+    if "Query.view" in context.client.capabilities.missing_fields:
+        return 0
+    views = [
+        (node.get("type") or view_type, node)
+        for name, view_type in VIEW_TYPES.items()
+        for node in nodes_of(project.get(name))
+    ]
+    changed = _changed(views, await asyncio.to_thread(_read_index, context))
+    return -(-len(changed) // BATCH_VIEWS)
 
 
 async def _list(

@@ -11,7 +11,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wbsync.errors import ConfigError
+from wbsync.errors import BudgetSpentError, ConfigError
 from wbsync.extract.rows import nodes_of
 from wbsync.model import SyncOptions
 from wbsync.progress import RunsPlanned
@@ -22,6 +22,17 @@ from wbsync.sync.entity import sync_entity
 from wbsync.sync.events import EventSync
 from wbsync.sync.history import HistorySync
 from wbsync.sync.inventory import sync_artifacts, sync_sweeps
+from wbsync.sync.outlook import (
+    foresee_artifact_files,
+    foresee_artifacts,
+    foresee_console_logs,
+    foresee_events,
+    foresee_history,
+    foresee_reports,
+    foresee_run_files,
+    foresee_runs,
+    foresee_sweeps,
+)
 from wbsync.sync.registries import TABLES as REGISTRY_TABLES
 from wbsync.sync.registries import sync_registries
 from wbsync.sync.reports import sync_reports
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from wbsync.sync.context import Context, EntityContext
+    from wbsync.sync.outlook import Load, Outlook
 
 
 @dataclass(slots=True)
@@ -46,6 +58,10 @@ class Opening:
     """Up to where runs are held; None before a first whole walk."""
     refused: dict[str, str] = field(default_factory=dict)
     """Fields of the project that the server refused, with its words; they are null above."""
+    sweeps_due: bool = False
+    """Whether runs changed since sweeps were last read: a sweep's best run may be another."""
+    pending: list[str] = field(default_factory=list)
+    """Streams that the last sync left when its budget was spent, by their first table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,10 @@ class ProjectStream:
     """Table that stands for all in `--skip`, where they are only read together."""
     follows: str | None = None
     """Table that must be up to date first: `--only` brings it along."""
+    per_run: bool = True
+    """Whether it reads things of runs: a sync of runs that are named leaves the others out."""
+    foresee: Callable[[Context, Opening, Outlook], Awaitable[Load]] | None = None
+    """Tells beforehand what it would ask; a stream without counts as nothing in a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +95,14 @@ class EntityStream:
 
 
 async def _runs(context: Context, opening: Opening) -> None:
-    run_count = opening.project.get("runCount")
-    opening.bookmark = await RunSync(context, opening.bookmark).run(run_count)
+    sync = RunSync(context, opening.bookmark)
+    try:
+        opening.bookmark = await sync.run(opening.project.get("runCount"))
+    except BudgetSpentError:
+        await sync.stop()
+        raise
+    finally:
+        opening.sweeps_due = opening.sweeps_due or bool(context.tally.runs_changed)
 
 
 async def _history(context: Context, opening: Opening) -> None:
@@ -108,10 +134,9 @@ async def _console_logs(context: Context, opening: Opening) -> None:
 
 async def _sweeps(context: Context, opening: Opening) -> None:
     await sync_sweeps(
-        context,
-        nodes_of(opening.project.get("sweeps")),
-        runs_changed=bool(context.tally.runs_changed),
+        context, nodes_of(opening.project.get("sweeps")), runs_changed=opening.sweeps_due
     )
+    opening.sweeps_due = False
 
 
 async def _artifacts(context: Context, opening: Opening) -> None:
@@ -128,21 +153,34 @@ async def _reports(context: Context, opening: Opening) -> None:
     await sync_reports(context, opening.project, opening.refused)
 
 
+RUNS = ProjectStream(RUN_TABLES, _runs, head="runs", foresee=foresee_runs)
+
 PROJECT_STREAMS = (
-    ProjectStream(RUN_TABLES, _runs, head="runs"),
-    ProjectStream(("history", "history_keys"), _history, head="history", follows="runs"),
-    ProjectStream(("system_metrics",), _system_metrics, follows="runs"),
-    ProjectStream(("run_files",), _run_files, follows="runs"),
-    ProjectStream(("console_logs",), _console_logs, on_request=True, follows="runs"),
-    ProjectStream(("sweeps",), _sweeps),
+    RUNS,
+    ProjectStream(
+        ("history", "history_keys"), _history, head="history", follows="runs",
+        foresee=foresee_history,
+    ),
+    ProjectStream(("system_metrics",), _system_metrics, follows="runs", foresee=foresee_events),
+    ProjectStream(("run_files",), _run_files, follows="runs", foresee=foresee_run_files),
+    ProjectStream(
+        ("console_logs",), _console_logs, on_request=True, follows="runs",
+        foresee=foresee_console_logs,
+    ),
+    ProjectStream(("sweeps",), _sweeps, per_run=False, foresee=foresee_sweeps),
     ProjectStream(
         ("artifact_types", "artifact_collections", "artifacts", "artifact_aliases"),
         _artifacts,
         head="artifacts",
+        per_run=False,
+        foresee=foresee_artifacts,
     ),
-    ProjectStream(("artifact_files",), _artifact_files, follows="artifacts"),
-    ProjectStream(("reports",), _reports),
-)
+    ProjectStream(
+        ("artifact_files",), _artifact_files, follows="artifacts", per_run=False,
+        foresee=foresee_artifact_files,
+    ),
+    ProjectStream(("reports",), _reports, per_run=False, foresee=foresee_reports),
+)  # fmt: skip
 """What is read of each project."""
 
 ENTITY_STREAMS = (
