@@ -5,7 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from wbsync.progress import HistoryFetched, PageFetched, RunSkipped, RunsPlanned
+from wbsync.cli.diagnostics import plain
+from wbsync.progress import (
+    HistoryFetched,
+    PageFetched,
+    ProjectEnded,
+    ProjectStarted,
+    RunSkipped,
+    RunsPlanned,
+    SyncStarted,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     from wbsync.cli.diagnostics import Diagnostics
@@ -15,12 +25,19 @@ LINE_EVERY_S = 5.0
 
 
 class Watcher:
-    """A progress hook for one sync; use it in a `with` statement."""
+    """A progress hook for one sync; use it in a `with` statement.
+
+    The bars are those of the project whose turn it is, below one for all projects where there are
+    several.
+    """
 
     def __init__(self, say: Diagnostics) -> None:
         self._say = say
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
+        self._projects = 0
+        self._ended = 0
+        self._project = ""
         self._runs = 0
         self._values = 0
         self._done = 0
@@ -52,11 +69,21 @@ class Watcher:
 
     def __call__(self, event: Event) -> None:
         """Takes an event."""
-        if isinstance(event, PageFetched):
+        if isinstance(event, SyncStarted):
+            self._projects = len(event.projects)
+            if self._projects > 1:
+                self._bar("projects", total=self._projects)
+        elif isinstance(event, ProjectStarted):
+            self._start(event)
+        elif isinstance(event, ProjectEnded):
+            self._ended += 1
+            if self._projects > 1:
+                self._bar("projects", advance=1)
+        elif isinstance(event, PageFetched):
             self._runs += event.rows
             self._bar("runs", advance=event.rows)
         elif isinstance(event, RunsPlanned):
-            self._total += event.runs_to_fetch
+            self._total = event.runs_to_fetch
             self._bar("history", total=self._total)
         elif isinstance(event, HistoryFetched):
             self._values += event.values
@@ -65,13 +92,25 @@ class Watcher:
                 self._bar("history", advance=1)
         elif isinstance(event, RunSkipped):
             self._say.note(f"skipped {event.run}: {event.reason}")
+        elif isinstance(event, Waiting):
+            self._say.note(f"waiting: {event.reason}")
         self._line()
+
+    def _start(self, event: ProjectStarted) -> None:
+        """Begins a project's own bars and counts anew."""
+        self._project = plain(event.project)
+        self._runs = self._done = self._total = 0
+        for name in ("runs", "history"):
+            if name in self._tasks:
+                self._bars.remove_task(self._tasks.pop(name))
+        self._bar("runs", total=event.runs)
 
     def _bar(self, name: str, *, total: int | None = None, advance: int = 0) -> None:
         if self._bars is None:
             return
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=total)
+            title = name if name == "projects" or self._projects < 2 else f"{self._project} {name}"
+            self._tasks[name] = self._bars.add_task(title, total=total)
         self._bars.update(self._tasks[name], advance=advance)
         if total is not None:
             self._bars.update(self._tasks[name], total=total)
@@ -81,7 +120,10 @@ class Watcher:
         if self._bars is not None or now - self._spoke_at < LINE_EVERY_S:
             return
         self._spoke_at = now
+        where = ""
+        if self._projects > 1:
+            where = f"{min(self._ended + 1, self._projects)} of {self._projects}, {self._project}: "
         self._say.note(
-            f"{self._runs:,} runs read, history of {self._done:,} of {self._total:,} runs,"
+            f"{where}{self._runs:,} runs read, history of {self._done:,} of {self._total:,} runs,"
             f" {self._values:,} values"
         )

@@ -287,8 +287,8 @@ class RunSync:
             await self._walk_heavy(
                 {"name": {"$in": names}}, page_rows=HEAVY_PAGE_ROWS, only=frozenset(names)
             )
-            for name in names:
-                del self._changed[name]
+            for name in names:  # what was not met is gone
+                self._changed.pop(name, None)
 
     async def _walk_heavy(
         self, filters: dict[str, Any], *, page_rows: int, only: frozenset[str] | None = None
@@ -306,6 +306,8 @@ class RunSync:
                 self._note(node)
             await self._take([n for name, n in taken.items() if name not in self._taken])
             self._taken.update(taken)
+            for name in met:
+                self._changed.pop(name, None)
             wanted.difference_update(met)
             if only is not None and not wanted:
                 return
