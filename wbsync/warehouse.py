@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.configuration import resolve, warehouse_dir
 from wbsync.errors import QueryError
-from wbsync.model import ProjectPath
+from wbsync.model import ProjectPath, Selection
 from wbsync.settings import resolve_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from wbsync.progress import Event, ProgressHook, SyncReport
@@ -40,27 +41,49 @@ class Warehouse:
         concurrency: int = 4,
         only: Iterable[str] = (),
         skip: Iterable[str] = (),
+        runs: Iterable[str] = (),
+        since: datetime | None = None,
+        filters: Mapping[str, Any] | None = None,
+        max_requests: int | None = None,
+        max_minutes: float | None = None,
+        wait_s: float = 0.0,
+        retry: bool = False,
     ) -> SyncReport:
         """Brings the warehouse in step with W&B; works inside a running event loop, too.
 
         Args:
-            sources: `ENTITY/PROJECT`, or `ENTITY` for all its projects.
+            sources: `ENTITY/PROJECT`, `ENTITY/GLOB`, or `ENTITY` for all its projects.
             api_key: None looks it up as the wandb SDK does.
             base_url: Server; None looks it up as the wandb SDK does.
             progress: Called with each event.
             concurrency: Requests and downloads in flight.
             only: Tables to sync; none for all.
             skip: Tables to leave as they are.
+            runs: Ids of the only runs to sync; empty for all.
+            since: Only runs created or active since then.
+            filters: Only runs that pass this filter, in W&B's Mongo-like language.
+            max_requests: Stop cleanly after so many requests; None for any number.
+            max_minutes: Stop cleanly after so many minutes; None for any time.
+            wait_s: Seconds to wait for another sync to let go of the warehouse.
+            retry: Try runs that were set aside at once.
 
         Raises:
             WbsyncError: Any of `wbsync.errors`, which say what to do.
+            ValueError: `since` has no time zone, or a text stands where a list is wanted.
         """
         import asyncio
+        from dataclasses import replace
 
+        from wbsync.api import Budget
         from wbsync.sync.engine import sync
         from wbsync.sync.streams import choose_tables
 
-        options = choose_tables(only, skip)
+        if isinstance(runs, str):
+            raise ValueError('runs is a list, also of one: runs=["abc123"]')  # noqa: TRY004
+        if since is not None and since.tzinfo is None:
+            raise ValueError("since must have a time zone")
+        selection = Selection(frozenset(runs), since, filters or None)
+        options = replace(choose_tables(only, skip), selection=selection, retry=retry)
         credentials = resolve_credentials(api_key, base_url)
         outcome: list[SyncReport] = []
         problems: list[BaseException] = []
@@ -72,6 +95,7 @@ class Warehouse:
                         sync(
                             self.root, sources, credentials, progress=progress or silent,
                             concurrency=concurrency, options=options,
+                            budget=Budget(max_requests, max_minutes), wait_s=wait_s,
                         )
                     )
                 )  # fmt: skip

@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import math
+import os
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wbsync.cli.diagnostics import ExitCode, plain
-from wbsync.cli.options import Globals, complete_tables
+from wbsync.cli.options import BASE_URL, Globals, complete_tables, typed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wbsync.cli.diagnostics import Diagnostics
+    from wbsync.configuration import Configuration, SourceEntry
+    from wbsync.model import Source
     from wbsync.progress import SyncReport
+    from wbsync.settings import Credentials
+    from wbsync.sync.estimate import Estimate
+    from wbsync.sync.watch import Round
+
+MAY_STAND_ALONE = frozenset({"--wait", "--watch"})
+"""Options whose value may be left out."""
+DURATION = re.compile(r"\d[\d.]*\w?")
+"""What looks like a duration, and is no source."""
 
 
-@click.command()
-@click.argument("sources", nargs=-1, metavar="[ENTITY/PROJECT | ENTITY]…")
-@click.option("--base-url", envvar="WANDB_BASE_URL", show_envvar=True, help="W&B server.")
-@click.option(
-    "-j", "--concurrency", type=click.IntRange(1, 32), default=4, show_default=True,
-    help="Requests and downloads in flight.",
-)  # fmt: skip
+class SyncCommand(click.Command):
+    """A command some of whose options may stand without their value, wherever they stand."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Gives such an option an empty value where no duration follows it."""
+        settled = []
+        for index, arg in enumerate(args):
+            following = args[index + 1] if index + 1 < len(args) else ""
+            is_bare = arg in MAY_STAND_ALONE and not DURATION.fullmatch(following)
+            settled.append(f"{arg}=" if is_bare else arg)
+        return super().parse_args(ctx, settled)
+
+
+@click.command(cls=SyncCommand)
+@click.argument("sources", nargs=-1, metavar="[ENTITY/PROJECT | ENTITY/GLOB | ENTITY]…")
+@click.option("--base-url", envvar=BASE_URL, show_envvar=True, help="W&B server.")
 @click.option(
     "--only", multiple=True, metavar="TABLE,…", shell_complete=complete_tables,
     help="Sync these tables alone.",
@@ -29,76 +57,319 @@ if TYPE_CHECKING:
     "--skip", multiple=True, metavar="TABLE,…", shell_complete=complete_tables,
     help="Leave these tables as they are, e.g. history for metadata alone.",
 )  # fmt: skip
+@click.option("--runs", multiple=True, metavar="ID", help="Only this run; may be repeated.")
+@click.option(
+    "--since", metavar="TIME",
+    help="Only runs created or active since then: 2026-01-31, 2026-01-31T12:00Z, 7d, 12h.",
+)  # fmt: skip
+@click.option(
+    "--filter", "filter_text", metavar="JSON",
+    help="Only runs that pass this filter, in W&B's Mongo-like language; @FILE reads a file.",
+)  # fmt: skip
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing; say what would be done, and its cost."
+)
+@click.option(
+    "--max-requests", type=click.IntRange(1), envvar="WBSYNC_MAX_REQUESTS", show_envvar=True,
+    help="Stop cleanly after so many requests; the next sync goes on.",
+)  # fmt: skip
+@click.option(
+    "--max-minutes", type=click.FloatRange(0, min_open=True), envvar="WBSYNC_MAX_MINUTES",
+    show_envvar=True, help="Stop cleanly after so many minutes; the next sync goes on.",
+)  # fmt: skip
+@click.option(
+    "--watch", metavar="[INTERVAL]", envvar="WBSYNC_WATCH_INTERVAL", show_envvar=True,
+    help="Follow: sync, wait, sync, until Ctrl-C. Default: 60s, or watch_interval of wbsync.toml.",
+)  # fmt: skip
+@click.option(
+    "--wait", metavar="[TIME]",
+    help="Where another sync holds the warehouse, wait so long for it, or as long as it takes.",
+)  # fmt: skip
+@click.option("--retry", is_flag=True, help="Try runs that were set aside at once.")
+@click.option(
+    "-j", "--concurrency", type=click.IntRange(1, 32), default=4, show_default=True,
+    envvar="WBSYNC_CONCURRENCY", show_envvar=True, help="Requests and downloads in flight.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-@click.pass_obj
-def command(
-    shared: Globals,
-    *,
-    sources: tuple[str, ...],
-    base_url: str | None,
-    concurrency: int,
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    as_json: bool,
-) -> int:
+@click.pass_context
+def command(ctx: click.Context, /, **_: Any) -> int:
     """Pull what is new from W&B: runs, full history, sweeps, artifacts and lineage.
 
-    Without a source, those of wbsync.toml are synced. The API key is looked up as the wandb SDK
-    does: WANDB_API_KEY, netrc, settings file.
+    Without a source, those of wbsync.toml are synced, each with its options there. The API key is
+    looked up as the wandb SDK does: WANDB_API_KEY, netrc, settings file.
+
+    A sync that is limited by --since, --filter or --runs brings those runs up to date and leaves
+    all others as they are.
 
     \b
     Examples:
       wbsync sync my-team/my-project
-      wbsync sync my-team            # all its projects
+      wbsync sync my-team 'other-team/exp-*'    # all projects; those that fit
       wbsync sync my-team --skip history,system_metrics
-      wbsync -w ./warehouse sync my-team/my-project --json
+      wbsync sync my-team/my-project --dry-run
+      wbsync sync my-team/my-project --since 7d --max-requests 200
+      wbsync sync --watch 60s                   # what wbsync.toml lists, again and again
     """
-    import asyncio
-    import os
-
     # Arrow's own allocator keeps what it was given; the system's hands it back: a fifth less.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from wbsync.cli.progress import Watcher
-    from wbsync.errors import ConfigError
     from wbsync.settings import resolve_credentials
-    from wbsync.sync.engine import sync
-    from wbsync.sync.streams import choose_tables
 
-    options = choose_tables(only, skip)
-    configuration = shared.configuration()
-    sources = sources or tuple(entry.path for entry in configuration["sources"])
-    base_url = base_url or configuration["base_url"]
-    if not sources:
+    shared: Globals = ctx.obj
+    flags = typed(ctx)
+    configuration = shared.configuration(ctx)
+    make_sources(flags, configuration, datetime.now(UTC))  # refused before anything is asked
+    credentials = resolve_credentials(base_url=configuration["base_url"])
+    shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")
+    work = Work(Path(configuration["warehouse"]), credentials, flags, configuration, shared.say)
+    if flags.get("dry_run"):
+        return work.look()
+    if "watch" in flags:
+        return work.follow()
+    return work.once()
+
+
+class Work:
+    """One call of the command."""
+
+    def __init__(
+        self,
+        root: Path,
+        credentials: Credentials,
+        flags: Mapping[str, Any],
+        configuration: Configuration,
+        say: Diagnostics,
+    ) -> None:
+        self._root = root
+        self._credentials = credentials
+        self._flags = flags
+        self._configuration = configuration
+        self._say = say
+        self._as_json = bool(flags.get("as_json"))
+        # A watch has all the time in the world; a single sync does not wait unless told to.
+        default_s = math.inf if "watch" in flags else 0.0
+        self._wait_s = _seconds(flags.get("wait"), default=default_s, bare=math.inf)
+
+    async def _sync(self) -> SyncReport:
+        from wbsync.api import Budget
+        from wbsync.cli.progress import Watcher
+        from wbsync.sync.engine import sync
+
+        configuration = self._configuration
+        with Watcher(self._say) as watcher:
+            return await sync(
+                self._root,
+                make_sources(self._flags, configuration, datetime.now(UTC)),
+                self._credentials,
+                progress=watcher,
+                concurrency=configuration["concurrency"],
+                budget=Budget(configuration["max_requests"], configuration["max_minutes"]),
+                wait_s=self._wait_s,
+            )
+
+    def once(self) -> int:
+        """Syncs once, and prints the report."""
+        from wbsync.cli.interrupt import run_until_told
+
+        report = run_until_told(self._sync)
+        if self._as_json:
+            click.echo(json.dumps(report.to_dict()))
+        else:
+            _print_report(report, str(self._root))
+        return ExitCode.OK if report.outcome == "complete" else ExitCode.PARTIAL
+
+    def look(self) -> int:
+        """Prints what a sync would do and cost."""
+        from wbsync.cli.interrupt import run_until_told
+        from wbsync.cli.progress import Watcher
+        from wbsync.sync.estimate import estimate
+
+        async def work() -> Estimate:
+            with Watcher(self._say) as watcher:
+                return await estimate(
+                    self._root,
+                    make_sources(self._flags, self._configuration, datetime.now(UTC)),
+                    self._credentials,
+                    progress=watcher,
+                    concurrency=self._configuration["concurrency"],
+                )
+
+        found = run_until_told(work)
+        if self._as_json:
+            click.echo(json.dumps(found.to_dict()))
+        else:
+            _print_estimate(found)
+        return ExitCode.PARTIAL if found.failed else ExitCode.OK
+
+    def follow(self) -> int:
+        """Syncs again and again until it is told to stop."""
+        from wbsync.cli.interrupt import follow_until_told
+        from wbsync.sync.watch import watch
+
+        default_s = self._configuration["watch_interval"].total_seconds()
+        interval_s = _seconds(self._flags["watch"], default=default_s, bare=default_s)
+        if interval_s <= 0:
+            raise click.UsageError("--watch must wait between two syncs: write for example 60s")
+        return follow_until_told(
+            lambda stop: watch(self._sync, interval_s, stop=stop, tell=self._tell)
+        )
+
+    def _tell(self, turn: Round) -> None:
+        """Says how a round of a watch went: a line for people, an object for programs."""
+        if self._as_json:
+            facts: dict[str, Any] = {"round": turn.number, "next_in_s": round(turn.next_in_s, 1)}
+            if turn.report is not None:
+                facts |= turn.report.to_dict()
+            else:
+                facts |= {"outcome": "failed", "error": str(turn.error)}
+            click.echo(json.dumps(facts))
+        now = f"{datetime.now(UTC):%H:%M:%S} round {turn.number}"
+        if turn.report is not None:
+            again = "; it works again" if turn.had_failed else ""
+            self._say.note(f"{now}: {turn.report.outcome}, {_in_one_line(turn.report)}{again}")
+        elif turn.failures == 1:
+            self._say.note(f"{now}: {turn.error}; trying again until it works")
+        else:
+            self._say.detail(f"{now}: still so; next try in {turn.next_in_s:.0f} s")
+
+
+def make_sources(
+    flags: Mapping[str, Any], configuration: Configuration, now: datetime
+) -> list[Source]:
+    """Returns what to sync: what was typed, else what files list, with the options of each.
+
+    Args:
+        flags: What was typed; it goes before what a file says of a source. A source that is typed
+            and that a file lists, too, has the options that it has there.
+        configuration: The options that are in force.
+        now: What relative times are relative to.
+
+    Raises:
+        ConfigError: There is nothing to sync, or an option cannot be used.
+    """
+    from wbsync.configuration import SourceEntry
+    from wbsync.errors import ConfigError
+    from wbsync.model import ProjectPattern, Source
+
+    listed: tuple[SourceEntry, ...] = configuration["sources"]
+    entries = list(listed)
+    if flags.get("sources"):
+        by_path = {entry.path: entry for entry in reversed(listed)}
+        entries = [by_path.get(path, SourceEntry(path)) for path in flags["sources"]]
+    if not entries:
         raise ConfigError(
             "nothing to sync: name ENTITY/PROJECT or ENTITY, or list sources in wbsync.toml"
         )
-    root = shared.root()
-    credentials = resolve_credentials(base_url=base_url)
-    shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")
-    with Watcher(shared.say) as watcher:
-        report = asyncio.run(
-            sync(
-                root, sources, credentials, progress=watcher, concurrency=concurrency,
-                options=options,
-            )
-        )  # fmt: skip
-    if as_json:
-        click.echo(json.dumps(report.to_dict()))
-    else:
-        _print_report(report, root.name and str(root))
-    return ExitCode.PARTIAL if report.skipped else ExitCode.OK
+    typed_entry = SourceEntry(
+        path="",
+        filter=_read_filter(flags["filter_text"]) if "filter_text" in flags else None,
+        since=flags.get("since"),
+        only=flags.get("only"),
+        skip=flags.get("skip"),
+        logs=flags.get("logs"),
+    )
+    made = []
+    for entry in entries:
+        chosen = {
+            name: value
+            for name in ("filter", "since", "only", "skip", "logs")
+            if (value := getattr(typed_entry, name)) is not None
+        }
+        options = _options(replace(entry, **chosen), configuration, flags, now)
+        made.append(Source(ProjectPattern.parse(entry.path), options))
+    return made
 
 
-def _print_report(report: SyncReport, root: str) -> None:
-    click.echo(
+def _options(
+    entry: SourceEntry, configuration: Configuration, flags: Mapping[str, Any], now: datetime
+) -> Any:
+    from wbsync.model import Selection
+    from wbsync.sync.streams import choose_tables
+    from wbsync.times import parse_instant
+
+    return replace(
+        choose_tables(entry.only or (), entry.skip or ()),
+        logs=configuration["logs"] if entry.logs is None else entry.logs,
+        selection=Selection(
+            runs=frozenset(flags.get("runs", ())),
+            since=None if entry.since is None else parse_instant(entry.since, now),
+            filters=entry.filter or None,
+        ),
+        retry=bool(flags.get("retry")),
+    )
+
+
+def _read_filter(text: str) -> dict[str, Any]:
+    """Returns a filter from its JSON, or from a file's where the text is @FILE."""
+    from wbsync.errors import ConfigError
+
+    def refuse(token: str) -> None:
+        raise ValueError(f"{token} is not JSON")
+
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--filter: cannot read {text[1:]}: {error}") from None
+    try:
+        found = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--filter: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError('--filter: must be a JSON object like {"state": "finished"}')
+    return found
+
+
+def _seconds(text: str | None, *, default: float, bare: float) -> float:
+    """Returns the seconds of an option, which may stand without a value or not at all."""
+    from wbsync.times import parse_duration
+
+    if text is None:
+        return default
+    return parse_duration(text).total_seconds() if text else bare
+
+
+def _in_one_line(report: SyncReport) -> str:
+    return (
         f"{report.runs:,} runs ({report.runs_changed:,} changed), {report.history_rows:,} history"
         f" values, {report.requests:,} requests, {report.bytes_in / 1e6:,.1f} MB,"
         f" {report.seconds:.1f} s"
     )
+
+
+def _print_report(report: SyncReport, root: str) -> None:
+    click.echo(_in_one_line(report))
     written = ", ".join(f"{t} {n:,}" for t, n in sorted(report.rows.items()) if n)
     click.echo(f"rows written: {written or 'none, nothing has changed'}")
     for skipped in report.skipped[:20]:
         click.echo(f"skipped {plain(skipped.what)}: {plain(skipped.reason)}")
     if len(report.skipped) > 20:
         click.echo(f"… and {len(report.skipped) - 20} more; see --json")
+    if report.set_aside:
+        click.echo(f"still set aside: {len(report.set_aside):,}; see wbsync status")
+    if report.outcome == "stopped":
+        click.echo("stopped, as the requests or minutes allowed are used up; sync again to go on")
+    for left in report.left[:20]:
+        click.echo(f"left: {plain(left.what)}: {plain(left.reason)}")
+    if len(report.left) > 20:
+        click.echo(f"… and {len(report.left) - 20} more; see --json")
     click.echo(f"warehouse: {root}")
+
+
+def _print_estimate(found: Estimate) -> None:
+    from wbsync.query.formats import render_table
+
+    rows = [
+        (
+            p.project or "total", p.runs, p.new, p.changed, p.gone, p.history_runs, p.values,
+            p.requests, f"{p.bytes / 1e6:,.1f}", f"{p.seconds:,.0f}",
+        )
+        for p in (*found.projects, *((found.total(),) if len(found.projects) != 1 else ()))
+    ]  # fmt: skip
+    heads = [
+        "project", "runs", "new", "changed", "gone", "with history to read", "values, about",
+        "requests, about", "MB, about", "seconds, about",
+    ]  # fmt: skip
+    click.echo(render_table(heads, rows))
+    for failed in found.failed:
+        click.echo(f"skipped {plain(failed.what)}: {plain(failed.reason)}")
+    click.echo(f"nothing was written; {found.asked:,} requests were made to find this out")
