@@ -41,7 +41,7 @@ class SyncReport:
     """Bytes received, as they came over the wire."""
     seconds: float
     runs: int
-    """Runs that the projects hold."""
+    """Runs that the projects hold, or that a selective sync met."""
     runs_changed: int
     rows: dict[str, int]
     """Rows written, by table."""

@@ -205,6 +205,30 @@ def test_limited_syncs_end_like_an_unlimited_one(
         assert of_alive(found[table]) == of_alive(rows), table
 
 
+@pytest.mark.parametrize("without", ["nothing", "updatedAtFilter"])
+def test_what_changed_while_a_walk_was_interrupted_is_not_missed(
+    seeded: Path, tmp_path: Path, wbsync_env: Any, without: str
+) -> None:
+    """An unlimited sync that goes on with a stopped one is as current as any other."""
+    options = ["--without", without] if without != "nothing" else []
+    with served(seeded, tmp_path / "data", "--max-page-rows", "8", *options) as sandbox:
+        wbsync_env(sandbox)
+        with wbsync.open(tmp_path / "w") as warehouse:
+            report = warehouse.sync("sandbox/main", max_requests=3)
+            assert (report.outcome, report.runs) == ("stopped", 16)
+            edited, gone = runs_of(sandbox)[1:3]
+            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            statement = "UPDATE runs SET notes = 'edited', updatedAt = ? WHERE name = ?"
+            change(sandbox, statement, stamp, edited)
+            delete(sandbox, gone, runs_of(sandbox)[20])
+            report = warehouse.sync("sandbox/main")
+            assert report.outcome == "complete"
+            notes = warehouse.sql("SELECT run_id FROM runs WHERE notes = 'edited'").fetchall()
+            assert notes == [(edited,)]
+            held = {r for (r,) in warehouse.sql("SELECT run_id FROM runs").fetchall()}
+            assert held == set(runs_of(sandbox))
+
+
 def test_a_budget_too_small_says_so_and_several_projects_take_turns(
     seeded: Path, tmp_path: Path
 ) -> None:

@@ -236,6 +236,8 @@ async def foresee_runs(context: Context, opening: Opening, outlook: Outlook) -> 
     if selection.runs:
         return Load(_pages(len(selection.runs), heavy), outlook.sample.run_bytes * changed)
     if outlook.is_first:
+        position = context.state.walk(context.project.entity, context.project.project)
+        total -= len(position["seen"]) if position is not None else 0
         asks_more = (
             outlook.has_updated_at and context.client.capabilities.filters_updated_at is None
         )

@@ -123,10 +123,13 @@ class RunSync:
                 with suppress(BudgetSpentError):  # it is for the next sync
                     await context.client.can_filter_updated_at(context.project)
         else:
-            await self._walk_light(await self._changed_filter())
+            self._updated_at = parse_time(self._bookmark.get("updated_at"))
+            await self._walk_light(await self._changed_filter(self._updated_at))
             if not self._is_whole and not self._adds_up(run_count):
                 await self._walk_light({})
         await self._flush()
+        if self._is_resumed:
+            await self._look_again()
         if self._is_whole:
             await self._mark_deleted(run_count)
         context.state.forget_walk(context.project.entity, context.project.project)
@@ -159,7 +162,8 @@ class RunSync:
             context.selected = frozenset(self._selected)
         else:
             if self._bookmark is not None and has_updated_at:
-                await self._walk_light(await self._changed_filter())
+                since = parse_time(self._bookmark.get("updated_at"))
+                await self._walk_light(await self._changed_filter(since))
             if not self._is_whole and (not self._pages_read or not self._adds_up(run_count)):
                 await self._walk_light({})
             if self._is_whole and (run_count or 0) <= len(self._seen):
@@ -194,10 +198,16 @@ class RunSync:
             context.state.keep_walk(context.project.entity, context.project.project, position)
 
     def _resume(self) -> None:
-        """Goes on where the last sync was stopped, if what was held then is held now."""
+        """Goes on where the last sync was stopped, if what was held then is held now.
+
+        Without a limit only a first walk is gone on with: others are cheap, and looking at all runs
+        anew finds what has changed since.
+        """
         context = self._context
         position = context.state.walk(context.project.entity, context.project.project)
         if position is None or position["bookmark"] != self._bookmark:
+            return
+        if self._bookmark is not None and not context.client.budget.is_limited:
             return
         self._is_resumed = True
         self._ends = position["ends"]
@@ -241,11 +251,28 @@ class RunSync:
             self._selected.update(node["name"] for node in chosen)
             yield chosen
 
-    async def _changed_filter(self) -> dict[str, Any]:
+    async def _look_again(self) -> None:
+        """Fetches what changed while the walk was interrupted.
+
+        Without a limit all runs are looked at. With one, those that the server says have changed;
+        where it cannot say, the next sync walks over all runs in any case.
+        """
+        filters: dict[str, Any] = {}
+        if self._context.client.budget.is_limited:
+            filters = await self._changed_filter(self._updated_at_first)
+            if not filters:
+                return
+        else:
+            self._seen, self._is_whole, self._is_resumed = set(), True, False
+        async for nodes in self._pages("project_runs_light", filters, LIGHT_PAGE_ROWS):
+            for node in nodes:
+                self._compare(node)
+        await self._fetch_changed()
+        await self._flush()
+
+    async def _changed_filter(self, since: datetime | None) -> dict[str, Any]:
         """Returns a filter for runs that may have changed; empty where W&B cannot tell."""
         context = self._context
-        since = parse_time((self._bookmark or {}).get("updated_at"))
-        self._updated_at = since
         if since is None:
             return {}
         if not await context.client.can_filter_updated_at(context.project):
