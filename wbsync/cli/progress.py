@@ -121,7 +121,7 @@ class Watcher:
             return
         self._spoke_at = now
         where = ""
-        if self._projects > 1:
+        if self._projects > 1 and self._project:
             where = f"{min(self._ended + 1, self._projects)} of {self._projects}, {self._project}: "
         self._say.note(
             f"{where}{self._runs:,} runs read, history of {self._done:,} of {self._total:,} runs,"

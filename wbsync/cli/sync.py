@@ -122,6 +122,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")
     work = Work(Path(configuration["warehouse"]), credentials, flags, configuration, shared.say)
     if flags.get("dry_run"):
+        if "watch" in flags:
+            raise click.UsageError("--dry-run and --watch exclude each other")
         return work.look()
     if "watch" in flags:
         return work.follow()
