@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from wbsync.cli.diagnostics import plain
-from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.options import Globals, base_url_option
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -31,7 +31,7 @@ def command() -> None:
 @click.option("--prefix", default="", help="Only files whose path begins so.")
 @click.option("--no-references", is_flag=True, help="List references, and fetch none.")
 @click.option("--offline", is_flag=True, help="Ask nobody: from the warehouse and its cache.")
-@click.option("--base-url", envvar="WANDB_BASE_URL", show_envvar=True, help="W&B server.")
+@base_url_option
 @click.option("-j", "--concurrency", type=click.IntRange(1, 64), default=8, show_default=True,
               help="Files in flight.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON object.")
@@ -65,7 +65,6 @@ def get(
     from wbsync.cli.downloads import FilesWatcher, print_report
     from wbsync.download import ArtifactName, Fetched, get_artifact
     from wbsync.lake import open_warehouse
-    from wbsync.settings import resolve_credentials
 
     artifact = ArtifactName.parse(name)
     root = shared.root()
@@ -78,7 +77,7 @@ def get(
     async def run(watcher: FilesWatcher) -> tuple[Path, Fetched]:
         if offline:
             return await get_artifact(artifact, root, None, progress=watcher, **options)
-        credentials = resolve_credentials(base_url=base_url)
+        credentials = shared.credentials(base_url)
         async with Client.open(credentials, concurrency=concurrency) as client:
             return await get_artifact(artifact, root, client, progress=watcher, **options)
 

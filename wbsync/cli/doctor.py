@@ -11,7 +11,7 @@ import click
 
 from wbsync import __version__
 from wbsync.cli.diagnostics import ExitCode, plain
-from wbsync.cli.options import BASE_URL, Globals
+from wbsync.cli.options import Globals, base_url_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,21 +22,18 @@ MIN_FREE_BYTES = 1_000_000_000
 
 
 @click.command()
-@click.option("--base-url", envvar=BASE_URL, show_envvar=True, help="W&B server.")
+@base_url_option
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
-@click.pass_context
-def command(ctx: click.Context, *, base_url: str | None, as_json: bool) -> int:
+@click.pass_obj
+def command(shared: Globals, *, base_url: str | None, as_json: bool) -> int:
     """Check versions, key, server, disk and the published file.
 
     \b
     Example:
       wbsync doctor
     """
-    del base_url
-    shared: Globals = ctx.obj
     root = shared.root()
-    address = shared.configuration(ctx)["base_url"]
-    checks = [_versions(), *_server(address), _disk(root), _published(root)]
+    checks = [_versions(), *_server(shared, base_url), _disk(root), _published(root)]
     if as_json:
         facts = [{"check": n, "ok": ok, "detail": text} for n, ok, text in checks]
         click.echo(json.dumps({"checks": facts, "ok": all(c[1] for c in checks)}))
@@ -54,14 +51,13 @@ def _versions() -> Check:
     return "versions", True, f"wbsync {__version__}, Python {sys.version.split()[0]}, {found}"
 
 
-def _server(base_url: str | None) -> list[Check]:
+def _server(shared: Globals, base_url: str | None) -> list[Check]:
     import asyncio
 
     from wbsync.errors import WbsyncError
-    from wbsync.settings import resolve_credentials
 
     try:
-        credentials = resolve_credentials(base_url=base_url)
+        credentials = shared.credentials(base_url)
     except WbsyncError as error:
         return [("key", False, str(error))]
     try:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import click
 
-from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.options import Globals, base_url_option
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
-BASE_URL = click.option("--base-url", envvar="WANDB_BASE_URL", show_envvar=True, help="W&B server.")
 
 
 @click.group()
@@ -27,7 +26,7 @@ def command() -> None:
 @click.argument("run")
 @click.argument("pattern", default="*")
 @click.option("-o", "--output", type=FOLDER, help="Folder. Default: files/RUN_ID.")
-@BASE_URL
+@base_url_option
 @click.option("-j", "--concurrency", type=click.IntRange(1, 64), default=8, show_default=True,
               help="Files in flight.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON object.")
@@ -58,12 +57,11 @@ def get(
     from wbsync.download import Fetched, get_run_files
     from wbsync.lake import open_warehouse
     from wbsync.model import RunPath
-    from wbsync.settings import resolve_credentials
 
     path = RunPath.parse(run)
     root = shared.root()
     open_warehouse(root)
-    credentials = resolve_credentials(base_url=base_url)
+    credentials = shared.credentials(base_url)
 
     async def fetch(watcher: FilesWatcher) -> tuple[Path, Fetched]:
         async with Client.open(credentials, concurrency=concurrency) as client:
@@ -80,7 +78,7 @@ def get(
 @command.command("ls")
 @click.argument("run")
 @click.argument("pattern", default="*")
-@BASE_URL
+@base_url_option
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def list_files(
@@ -99,10 +97,9 @@ def list_files(
     from wbsync.download.run_files import list_run_files
     from wbsync.model import RunPath
     from wbsync.query.formats import render_table
-    from wbsync.settings import resolve_credentials
 
     path = RunPath.parse(run)
-    credentials = resolve_credentials(base_url=base_url)
+    credentials = shared.credentials(base_url)
 
     async def ask() -> list[dict[str, Any]]:
         async with Client.open(credentials) as client:

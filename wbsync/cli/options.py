@@ -11,10 +11,14 @@ import click
 if TYPE_CHECKING:
     from wbsync.cli.diagnostics import Diagnostics
     from wbsync.configuration import Configuration
+    from wbsync.settings import Credentials
 
 
-BASE_URL = ["WBSYNC_BASE_URL", "WANDB_BASE_URL"]
-"""Variables that name the server, the stronger first."""
+base_url_option = click.option(
+    "--base-url", envvar=["WBSYNC_BASE_URL", "WANDB_BASE_URL"], show_envvar=True,
+    help="W&B server.",
+)  # fmt: skip
+"""Names the server; `Globals.credentials` takes its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,22 @@ class Globals:
         if self.warehouse:
             return _folder(self.warehouse)
         return Path(self.configuration()["warehouse"])
+
+    def credentials(self, base_url: str | None) -> Credentials:
+        """Returns the server and the key.
+
+        Args:
+            base_url: What the command line or the environment says; None looks on.
+
+        Raises:
+            AuthenticationError: There is no key.
+            ConfigError: A file, the key or the address cannot be used.
+        """
+        from wbsync.settings import resolve_credentials
+
+        if base_url is None:
+            base_url = self.configuration()["base_url"]
+        return resolve_credentials(base_url=base_url)
 
     def configuration(self, ctx: click.Context | None = None) -> Configuration:
         """Returns the options that are in force.

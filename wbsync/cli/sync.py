@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wbsync.cli.diagnostics import ExitCode, plain
-from wbsync.cli.options import BASE_URL, Globals, complete_tables, typed
+from wbsync.cli.options import Globals, base_url_option, complete_tables, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class SyncCommand(click.Command):
 
 @click.command(cls=SyncCommand)
 @click.argument("sources", nargs=-1, metavar="[ENTITY/PROJECT | ENTITY/GLOB | ENTITY]…")
-@click.option("--base-url", envvar=BASE_URL, show_envvar=True, help="W&B server.")
+@base_url_option
 @click.option(
     "--only", multiple=True, metavar="TABLE,…", shell_complete=complete_tables,
     help="Sync these tables alone.",
@@ -112,13 +112,11 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     """
     # Arrow's own allocator keeps what it was given; the system's hands it back: a fifth less.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from wbsync.settings import resolve_credentials
-
     shared: Globals = ctx.obj
     flags = typed(ctx)
     configuration = shared.configuration(ctx)
     make_sources(flags, configuration, datetime.now(UTC))  # refused before anything is asked
-    credentials = resolve_credentials(base_url=configuration["base_url"])
+    credentials = shared.credentials(configuration["base_url"])
     shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")
     work = Work(Path(configuration["warehouse"]), credentials, flags, configuration, shared.say)
     if flags.get("dry_run"):
