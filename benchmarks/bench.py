@@ -237,7 +237,7 @@ async def export_rate(sandbox: Sandbox, folder: Path) -> float:
 
         async def take(name: str, paths: list[Path]) -> None:
             async with gate:
-                batches = read_exports(paths, RunPath("sandbox", "main", name), after_step=None)
+                batches = read_exports(paths, RunPath("sandbox", "main", name), held=None)
                 while (batch := await asyncio.to_thread(next, batches, None)) is not None:
                     await writer.add(batch, cursor, reset=False)
 

@@ -111,6 +111,10 @@ class ExtractError(WbsyncError):
     """What the server sent cannot be turned into rows."""
 
 
+class HistoryRewrittenError(ExtractError):
+    """W&B holds another timeline of a run than the warehouse; read the run anew."""
+
+
 class WarehouseError(WbsyncError):
     """The local warehouse cannot be read or written."""
 

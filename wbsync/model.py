@@ -150,6 +150,8 @@ class SyncOptions:
     selection: Selection = field(default_factory=Selection)
     retry: bool = False
     """Whether runs that were set aside are tried at once, whenever their next try is due."""
+    full: bool = False
+    """Whether all is read again, and what earlier syncs had missed is reported."""
 
     def wants(self, tables: Iterable[str], *, on_request: bool = False) -> bool:
         """Says whether a stream that fills these tables is to run.

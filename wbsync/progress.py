@@ -28,6 +28,17 @@ class StillAside:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """Something that differed from W&B though a sync ought to have found it before; now mended."""
+
+    table: str
+    key: str
+    """Key of the row, its parts joined by slashes."""
+    field: str
+    """Column; `*` where a row was missing, or held and gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncReport:
     """What a sync did and what it cost."""
 
@@ -53,6 +64,8 @@ class SyncReport:
     """What a sync that was stopped leaves to the next one."""
     set_aside: tuple[StillAside, ...] = ()
     """Runs that failed before and were not tried: they are not due yet."""
+    drift: tuple[Drift, ...] = ()
+    """What earlier syncs had missed."""
     throttled: int = 0
     """Times the server answered 429."""
     retries: int = 0
@@ -62,7 +75,7 @@ class SyncReport:
         report = asdict(self)
         report["bytes"] = report.pop("bytes_in")
         report["projects"] = list(self.projects)
-        for name in ("skipped", "left", "set_aside"):
+        for name in ("skipped", "left", "set_aside", "drift"):
             report[name] = list(report[name])
         return report
 

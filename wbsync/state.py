@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS walks (
     entity TEXT NOT NULL, project TEXT NOT NULL, position TEXT NOT NULL,
     PRIMARY KEY (entity, project)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks (
+    name TEXT NOT NULL, entity TEXT NOT NULL, project TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (name, entity, project)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hosts (base_url TEXT PRIMARY KEY, capabilities TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sync_log (
     sync_id TEXT NOT NULL, entity TEXT NOT NULL, project TEXT NOT NULL,
@@ -220,6 +224,21 @@ class State:
         with self._transaction() as connection:
             connection.execute(
                 "DELETE FROM walks WHERE entity = ? AND project = ?", (entity, project)
+            )
+
+    def mark(self, name: str, entity: str, project: str) -> str | None:
+        """Returns a note about a project that may be lost without harm."""
+        rows = self._select(
+            "SELECT value FROM marks WHERE name = ? AND entity = ? AND project = ?",
+            (name, entity, project),
+        )
+        return rows[0][0] if rows else None
+
+    def set_mark(self, name: str, entity: str, project: str, value: str) -> None:
+        """Keeps a note about a project."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)", (name, entity, project, value)
             )
 
     def capabilities(self, base_url: str) -> dict[str, Any]:

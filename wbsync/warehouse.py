@@ -48,6 +48,7 @@ class Warehouse:
         max_minutes: float | None = None,
         wait_s: float = 0.0,
         retry: bool = False,
+        full: bool = False,
     ) -> SyncReport:
         """Brings the warehouse in step with W&B; works inside a running event loop, too.
 
@@ -66,6 +67,7 @@ class Warehouse:
             max_minutes: Stop cleanly after so many minutes; None for any time.
             wait_s: Seconds to wait for another sync to let go of the warehouse.
             retry: Try runs that were set aside at once.
+            full: Read all again, mend and report what earlier syncs had missed.
 
         Raises:
             WbsyncError: Any of `wbsync.errors`, which say what to do.
@@ -83,7 +85,7 @@ class Warehouse:
         if since is not None and since.tzinfo is None:
             raise ValueError("since must have a time zone")
         selection = Selection(frozenset(runs), since, filters or None)
-        options = replace(choose_tables(only, skip), selection=selection, retry=retry)
+        options = replace(choose_tables(only, skip), selection=selection, retry=retry, full=full)
         credentials = resolve_credentials(api_key, base_url)
         outcome: list[SyncReport] = []
         problems: list[BaseException] = []

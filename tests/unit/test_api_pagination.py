@@ -29,7 +29,7 @@ WALK = Document("Walk", "query Walk($cursor: String, $perPage: Int) { c }")
 def connection(ids: list[int], cursor: str | None, *, has_next: bool) -> dict[str, Any]:
     """Returns a connection as a server answers it."""
     return {
-        "edges": [{"node": {"id": i}, "cursor": str(i)} for i in ids],
+        "edges": [{"node": {"id": i}, "cursor": str(i + 1)} for i in ids],
         "pageInfo": {"endCursor": cursor, "hasNextPage": has_next},
     }
 
@@ -105,11 +105,11 @@ def test_a_walk_goes_on_behind_a_cursor() -> None:
 @pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("total", [0, 1, 10, 11, 95])
 def test_a_walk_gives_every_row_once(total: int, *, prefetch: bool) -> None:
-    """All rows, in order, in as many requests as there are pages."""
+    """All rows, in order, in as many requests as there are pages, which overlap by a row."""
     client = FakeClient(rows_of(total))
     pages = walk(client, prefetch=prefetch)
     assert ids(pages) == list(range(total))
-    assert len(client.asked) == len(pages) == max(1, -(-total // 10))
+    assert len(client.asked) == len(pages) == max(1, -(-(total - 1) // 9))
     assert not pages[-1].has_next
 
 
@@ -150,12 +150,58 @@ def test_the_last_edges_cursor_stands_in() -> None:
     """Where a server gives no endCursor, the last edge's own is used."""
 
     def handler(cursor: str | None, rows: int) -> Any:
-        start = int(cursor or -1) + 1
-        page = connection(list(range(start, start + rows)), None, has_next=start < 30)
+        start = int(cursor or 0)
+        page = connection(list(range(start, min(start + rows, 40))), None, has_next=start < 30)
         del page["pageInfo"]["endCursor"]
         return page
 
     assert ids(walk(FakeClient(handler))) == list(range(40))
+
+
+@given(st.data())
+def test_rows_that_shift_while_they_are_read_are_not_missed(data: st.DataObject) -> None:
+    """Where cursors are places and rows go between requests, each row that stays is seen."""
+    rows = list(range(data.draw(st.integers(1, 40))))
+    stay = set(rows)
+
+    def handler(cursor: str | None, count: int) -> Any:
+        start = int(cursor or 0)
+        page = connection(rows[start : start + count], None, has_next=start + count < len(rows))
+        for place, edge in enumerate(page["edges"], start + 1):
+            edge["cursor"] = str(place)
+        for gone in data.draw(st.lists(st.sampled_from(rows or [0]), max_size=4)):
+            if gone in rows:
+                rows.remove(gone)
+                stay.discard(gone)
+        return page
+
+    seen = walk(FakeClient(handler), data.draw(st.integers(2, 7)))
+    assert not seen[-1].has_gaps
+    assert stay <= set(ids(seen))
+
+
+def test_a_list_that_never_keeps_still_is_said_to_have_gaps() -> None:
+    """A walk that cannot find its footing ends, and its pages say that rows may be missing."""
+    fresh = iter(range(10_000))
+
+    def handler(_: str | None, count: int) -> Any:
+        return connection([next(fresh) for _ in range(count)], None, has_next=True)
+
+    async def run() -> list[Page]:
+        pages: list[Page] = []
+        async for page in iter_pages(
+            FakeClient(handler),  # type: ignore[arg-type]
+            WALK,
+            {},
+            connection=lambda data: data["c"],
+            page_rows=5,
+        ):
+            pages.append(page)
+            if len(pages) == 80:
+                break
+        return pages
+
+    assert asyncio.run(run())[-1].has_gaps
 
 
 def test_an_empty_page_with_a_next_does_not_end_the_walk() -> None:
@@ -255,7 +301,7 @@ def test_the_next_page_is_asked_for_while_the_last_is_handled() -> None:
     """With prefetch, one page is under way ahead of the caller, and no more than one."""
 
     async def run(*, prefetch: bool) -> list[int]:
-        client = FakeClient(rows_of(40))
+        client = FakeClient(rows_of(37))
         ahead = []
         async for _ in iter_pages(
             client,  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wbsync.errors import ExtractError
 from wbsync.extract.exports import read_exports
-from wbsync.extract.history import rows_to_history
+from wbsync.extract.history import Held, rows_to_history
 from wbsync.model import RunPath
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ def test_any_cut_into_files_gives_what_the_rows_give(
     parts = [rows[a:b] for a, b in pairwise(edges) if b > a]
     paths = [write(folder / f"{i}.parquet", part) for i, part in enumerate(parts)]
     paths = paths[::-1] if turned else paths
-    batches = list(read_exports(paths, RUN, after_step=after_step, max_cells=max_cells))
-    wanted = rows_to_history([dict(r) for r in rows], RUN, after_step=after_step)
+    held = None if after_step is None else Held(after_step, ())
+    batches = list(read_exports(paths, RUN, held=held, max_cells=max_cells))
+    wanted = rows_to_history([dict(r) for r in rows], RUN, held=held, is_whole=True)
     assert sorted(values_of(batches), key=str) == sorted(values_of([wanted]), key=str)
     assert sum(b.rows for b in batches) == wanted.rows
     assert max((b.last_step for b in batches if b.last_step is not None), default=None) == (
@@ -98,7 +99,7 @@ def test_a_batch_never_parts_the_rows_of_a_step(tmp_path: Path) -> None:
     steps = [step for step in range(3000) for _ in range(1 + step % 3)]
     rows = [row(step, float(i)) for i, step in enumerate(steps)]
     path = write(tmp_path / "a.parquet", rows, row_group_size=700)
-    batches = list(read_exports([path], RUN, after_step=None, max_cells=1))
+    batches = list(read_exports([path], RUN, held=None, max_cells=1))
     assert len(batches) > 3
     lasts = [b.last_step for b in batches]
     firsts = [b.slices["loss"][0].step[0].as_py() for b in batches]
@@ -110,7 +111,7 @@ def test_a_row_that_two_files_hold_is_taken_once(tmp_path: Path) -> None:
     """Overlapping exports give each row once, and several rows of one step all of them."""
     rows = [row(1, 1.0), row(2, 2.0), row(2, 2.5), row(3, 3.0)]
     paths = [write(tmp_path / "a.parquet", rows[:3]), write(tmp_path / "b.parquet", rows[1:])]
-    batches = list(read_exports(paths, RUN, after_step=None))
+    batches = list(read_exports(paths, RUN, held=None))
     found = [v[1:3] for v in values_of(batches) if v[0] == "loss"]
     assert found == [(1, 0), (2, 0), (2, 1), (3, 0)]
 
@@ -128,7 +129,7 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
         {"_step": 2.0, "Loss": None},
     ]  # fmt: skip
     path = write(tmp_path / "a.parquet", rows)
-    found = {v[0]: v[3:] for v in values_of(list(read_exports([path], RUN, after_step=None)))}
+    found = {v[0]: v[3:] for v in values_of(list(read_exports([path], RUN, held=None)))}
     assert found == {
         "a.b": ("nan", None), "inf": ("-inf", None), "big": (repr(float(2**60)), str(2**60)),
         "yes": ("1.0", "true"), "text": ("None", '"é\\n"'),
@@ -142,8 +143,8 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
 def test_a_literal_key_comes_before_a_path_of_the_same_name(tmp_path: Path) -> None:
     """A key and step never have two values in one row, and no value of another row is lost."""
     rows = [{"_step": 0, "a.b": 1.0, "a": {"b": 2.0, "c": 3.0}}, {"_step": 1, "a": {"b": 4.0}}]
-    batches = list(read_exports([write(tmp_path / "a.parquet", rows)], RUN, after_step=None))
-    wanted = rows_to_history([dict(r) for r in rows], RUN, after_step=None)
+    batches = list(read_exports([write(tmp_path / "a.parquet", rows)], RUN, held=None))
+    wanted = rows_to_history([dict(r) for r in rows], RUN, held=None, is_whole=True)
     assert sorted(values_of(batches)) == sorted(values_of([wanted])) == [
         ("a.b", 0, 0, "1.0", None), ("a.b", 1, 0, "4.0", None), ("a.c", 0, 0, "3.0", None),
     ]  # fmt: skip
@@ -153,13 +154,13 @@ def test_unsigned_integers_are_exact(tmp_path: Path) -> None:
     """An export's unsigned column beyond 2^63 is kept, digit by digit."""
     table = pa.table({"_step": [0, 1], "n": pa.array([7, 2**64 - 1], pa.uint64())})
     pq.write_table(table, tmp_path / "a.parquet")
-    found = values_of(list(read_exports([tmp_path / "a.parquet"], RUN, after_step=None)))
+    found = values_of(list(read_exports([tmp_path / "a.parquet"], RUN, held=None)))
     assert [v[4] for v in found] == [None, str(2**64 - 1)]
 
 
 def test_half_a_surrogate_pair_does_no_harm() -> None:
     """Text that no file could hold becomes a replacement character instead of an error."""
-    batch = rows_to_history(['{"_step": 0, "t": "x\\ud800y"}'], RUN, after_step=None)
+    batch = rows_to_history(['{"_step": 0, "t": "x\\ud800y"}'], RUN, held=None, is_whole=True)
     assert batch.slices["t"][0].json.to_pylist() == ['"x\ufffdy"']
 
 
@@ -167,4 +168,4 @@ def test_what_is_no_parquet_file_is_said(tmp_path: Path) -> None:
     """A broken download is an error that names the run, not a crash."""
     (tmp_path / "a.parquet").write_bytes(b"<html>expired</html>")
     with pytest.raises(ExtractError, match="e/p/r"):
-        list(read_exports([tmp_path / "a.parquet"], RUN, after_step=None))
+        list(read_exports([tmp_path / "a.parquet"], RUN, held=None))

@@ -65,7 +65,10 @@ def context(tmp_path: Path, server: Server) -> Iterator[Context]:
 
 async def sync(context: Context, claimed: int | None) -> list[float]:
     """Syncs the run at what its row claims, and returns the values then held, in order."""
-    stored = {"run_id": "r", "storage_id": "s", "event_line_count": claimed, "deleted_at": None}
+    stored = {
+        "run_id": "r", "storage_id": "s", "event_line_count": claimed, "deleted_at": None,
+        "created_at": None,
+    }  # fmt: skip
     events = EventSync(context, {"r": stored})
     await events.run(events.plan())
     held = context.lake.read("system_metrics").to_pylist()

@@ -3,7 +3,13 @@
 from wbsync.api.budget import Budget
 from wbsync.api.capabilities import Capabilities
 from wbsync.api.client import Client
-from wbsync.api.documents import Document, batch_document, load_document, run_batch_document
+from wbsync.api.documents import (
+    Document,
+    batch_document,
+    load_document,
+    run_batch_document,
+    runs_by_name_document,
+)
 from wbsync.api.pagination import Page, Pager, iter_pages
 from wbsync.api.transport import Meter
 
@@ -19,4 +25,5 @@ __all__ = [
     "iter_pages",
     "load_document",
     "run_batch_document",
+    "runs_by_name_document",
 ]

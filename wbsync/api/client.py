@@ -24,6 +24,7 @@ from wbsync.api.transport import (
     Answer,
     Meter,
     Transport,
+    date_of,
     refuse,
     retry_after_s,
 )
@@ -42,6 +43,7 @@ from wbsync.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from wbsync.api.documents import Document
@@ -81,6 +83,8 @@ class Client:
         self._max_attempts = max_attempts
         self._sleep = sleep
         self.base_url = transport.base_url
+        self.server_time: datetime | None = None
+        """The server's clock at its last answer; None where it did not say."""
         self.meter = meter
         self.capabilities = capabilities
 
@@ -224,6 +228,7 @@ class Client:
             self.budget.claim()
             answer = await self._transport.post_graphql(body, operation)
             self.pacer.heed(answer.headers)
+        self.server_time = date_of(answer.headers)
         if answer.status == 429:
             self.meter.throttled += 1
             wait_s = retry_after_s(answer.headers)

@@ -86,3 +86,22 @@ def run_batch_document(kind: str, count: int) -> Document:
         count: Number of runs.
     """
     return batch_document(f"run_{kind}", count)
+
+
+@cache
+def runs_by_name_document(count: int) -> Document:
+    """Returns a document that asks of several runs, by their names, what project_runs asks.
+
+    Args:
+        count: Number of runs; their variables are n0 to n{count - 1}, their keys r0 and so on.
+    """
+    page = load_document("project_runs")
+    match = re.search(r"^( +)node \{\n(?P<fields>.*?)^\1\}", page.text, re.DOTALL | re.MULTILINE)
+    assert match is not None
+    names = "".join(f", $n{i}: String!" for i in range(count))
+    runs = "\n".join(f"r{i}: run(name: $n{i}) {{\n{match['fields']}}}" for i in range(count))
+    return Document(
+        "RunsByName",
+        f"query RunsByName($entity: String!, $project: String!{names}) {{\n"
+        f"project(name: $project, entityName: $entity) {{\n{runs}\n}}\n}}",
+    )

@@ -3,6 +3,11 @@
 The page's size adapts: halved where the server fails or times out on it, grown again slowly. A
 cursor that repeats is an error and not a loop; an empty page that has a next one does not end
 the walk.
+
+A cursor may be a mere place in the list, and then rows shift when others go while it is read. So
+each page is asked for from the last but one row of the one before, and must hold that one's last
+row. Where it does not, rows have shifted past the boundary: the walk steps back until it finds its
+footing.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wbsync.errors import GraphQLError, ResponseShapeError, ServerError, TransportError
+from wbsync.errors import ApiError, GraphQLError, ResponseShapeError, ServerError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,9 +25,10 @@ if TYPE_CHECKING:
     from wbsync.api.documents import Document
 
 MAX_EMPTY_PAGES = 1000
-TOO_LARGE = (ServerError, TransportError)
 ATTEMPTS_BEFORE_SHRINKING = 3
 """A page that fails so often is asked for again with half the rows."""
+MAX_SHIFTS = 50
+"""So often a walk steps back before it goes on over what it may have missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +38,43 @@ class Page:
     nodes: list[dict[str, Any]]
     end_cursor: str | None
     has_next: bool
+    has_gaps: bool = False
+    """Whether rows before this page may have been missed: the list did not keep still."""
 
 
 class Pager:
     """Decides, without I/O, which page to ask for next."""
 
-    def __init__(self, operation: str, page_rows: int) -> None:
+    def __init__(
+        self,
+        operation: str,
+        page_rows: int,
+        *,
+        start: str | None = None,
+        keeps_footing: bool = False,
+    ) -> None:
+        """Takes what is walked.
+
+        Args:
+            operation: Name of the document, for messages.
+            page_rows: Rows to ask for.
+            start: Cursor after which to begin.
+            keeps_footing: Whether each page is asked for from the last row of the one before, so
+                that a list which shifts meanwhile is noticed.
+        """
         self._operation = operation
         self._wanted = page_rows
+        self._keeps_footing = keeps_footing
         self.page_rows = page_rows
-        self.cursor: str | None = None
-        self._seen: set[str] = set()
+        self._trail: list[tuple[str | None, Any]] = [(start, None)]
+        """For each page up to the next: its cursor, and the id of a row that it must hold."""
+        self._shifts = 0
         self._empty = 0
+
+    @property
+    def cursor(self) -> str | None:
+        """After which cursor to ask."""
+        return self._trail[-1][0]
 
     def shrink(self) -> bool:
         """Halves the page; False where it is a single row already."""
@@ -53,7 +84,20 @@ class Pager:
         return True
 
     def take(self, connection: Any) -> Page:
+        """Returns the page of a connection, and moves on to the next; for walks without footing.
+
+        Raises:
+            ResponseShapeError: The connection is none, or its cursor does not move.
+        """
+        page = self.step(connection)
+        assert page is not None
+        return page
+
+    def step(self, connection: Any) -> Page | None:
         """Returns the page of a connection, and moves on to the next.
+
+        Returns:
+            None where rows have shifted: the walk has stepped back, and asks again from there.
 
         Raises:
             ResponseShapeError: The connection is none, or its cursor does not move.
@@ -65,26 +109,45 @@ class Pager:
             )
         edges = [edge for edge in connection["edges"] if isinstance(edge, dict)]
         nodes = [edge["node"] for edge in edges if isinstance(edge.get("node"), dict)]
+        footing = self._trail[-1][1]
+        if footing is not None:
+            if all(node.get("id") != footing for node in nodes) and self._shifts < MAX_SHIFTS:
+                self._shifts += 1
+                self._trail.pop()
+                return None
+            nodes = [node for node in nodes if node.get("id") != footing]
         info = connection.get("pageInfo") or {}
         has_next = bool(info.get("hasNextPage"))
         cursor = info.get("endCursor") or (edges[-1].get("cursor") if edges else None)
         self._empty = 0 if nodes else self._empty + 1
         if has_next:
-            if not isinstance(cursor, str) or not cursor or cursor in self._seen:
-                raise ResponseShapeError(
-                    f"{self._operation}: the server promises a next page and its cursor does not"
-                    " move",
-                    operation=self._operation,
-                )
-            if self._empty > MAX_EMPTY_PAGES:
-                raise ResponseShapeError(
-                    f"{self._operation}: {MAX_EMPTY_PAGES} pages in a row were empty",
-                    operation=self._operation,
-                )
-            self._seen.add(cursor)
-            self.cursor = cursor
-            self.page_rows = min(self._wanted, self.page_rows + max(1, self.page_rows // 4))
-        return Page(nodes, cursor if isinstance(cursor, str) else None, has_next)
+            self._move_on(edges, cursor)
+        return Page(
+            nodes,
+            cursor if isinstance(cursor, str) else None,
+            has_next,
+            has_gaps=self._shifts >= MAX_SHIFTS,
+        )
+
+    def _move_on(self, edges: list[dict[str, Any]], cursor: Any) -> None:
+        footing = None
+        can_step_back = self._keeps_footing and len(edges) > 1
+        if can_step_back and isinstance(edges[-2].get("cursor"), str) and edges[-2]["cursor"]:
+            footing = (edges[-1].get("node") or {}).get("id")
+        if footing is not None:
+            cursor = edges[-2]["cursor"]
+        if not isinstance(cursor, str) or not cursor or any(cursor == c for c, _ in self._trail):
+            raise ResponseShapeError(
+                f"{self._operation}: the server promises a next page and its cursor does not move",
+                operation=self._operation,
+            )
+        if self._empty > MAX_EMPTY_PAGES:
+            raise ResponseShapeError(
+                f"{self._operation}: {MAX_EMPTY_PAGES} pages in a row were empty",
+                operation=self._operation,
+            )
+        self._trail.append((cursor, footing))
+        self.page_rows = min(self._wanted, self.page_rows + max(1, self.page_rows // 4))
 
 
 async def iter_pages(
@@ -97,7 +160,7 @@ async def iter_pages(
     prefetch: bool = False,
     start: str | None = None,
 ) -> AsyncIterator[Page]:
-    """Yields the pages of a connection, in order.
+    """Yields the pages of a connection, in order; a row may come twice where the list shifted.
 
     Args:
         client: Whom to ask.
@@ -111,8 +174,7 @@ async def iter_pages(
     Raises:
         ResponseShapeError: The server's cursors do not move.
     """
-    pager = Pager(document.name, page_rows)
-    pager.cursor = start
+    pager = Pager(document.name, page_rows, start=start, keeps_footing=True)
 
     async def fetch() -> Page:
         while True:
@@ -122,13 +184,13 @@ async def iter_pages(
                     {**variables, "cursor": pager.cursor, "perPage": pager.page_rows},
                     max_attempts=ATTEMPTS_BEFORE_SHRINKING if pager.page_rows > 1 else None,
                 )
-            except (*TOO_LARGE, GraphQLError) as error:
-                if isinstance(error, GraphQLError) and not _is_too_large(error):
-                    raise
-                if not pager.shrink():
+            except ApiError as error:
+                if not is_too_large(error) or not pager.shrink():
                     raise
                 continue
-            return pager.take(connection(data))
+            taken = pager.step(connection(data))
+            if taken is not None:
+                return taken
 
     page = await fetch()
     while page.has_next:
@@ -149,6 +211,9 @@ async def iter_pages(
     yield page
 
 
-def _is_too_large(error: GraphQLError) -> bool:
-    text = " ".join(str(e.get("message", "")) for e in error.errors).lower()
-    return any(word in text for word in ("complexity", "too large", "timeout", "timed out"))
+def is_too_large(error: ApiError) -> bool:
+    """Says whether a request may succeed when it asks for less."""
+    if isinstance(error, GraphQLError):
+        text = " ".join(str(e.get("message", "")) for e in error.errors).lower()
+        return any(word in text for word in ("complexity", "too large", "timeout", "timed out"))
+    return isinstance(error, (ServerError, TransportError))

@@ -195,17 +195,26 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
             return max(0.0, float(text))
         except ValueError:
             pass
-        try:
-            moment = parsedate_to_datetime(text)
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            return None
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        moment = _instant(text)
+        return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
     try:
         return max(0.0, float(headers["ratelimit-reset"]))
     except (KeyError, ValueError):
         return None
+
+
+def date_of(headers: Mapping[str, str]) -> datetime | None:
+    """Returns the server's clock, as the headers of an answer tell it."""
+    text = headers.get("date")
+    return _instant(text) if text else None
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def refuse(answer: Answer, base_url: str, operation: str) -> None:

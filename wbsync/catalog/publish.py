@@ -34,6 +34,12 @@ STORAGE_VERSION = "v1.0.0"
 VIEW_TABLES = ("history", "system_metrics", "console_logs", "artifact_files")
 """Tables that stay Parquet: views over the files that the Delta snapshot lists."""
 
+PARENTS = (("runs", ("entity", "project", "run_id")), ("artifacts", ("artifact_id",)))
+"""Tables that mark what W&B no longer has, and the key by which rows of others belong to them."""
+
+LAYOUT = 2
+"""Number of what is made of the lake's tables; another one has them all made anew."""
+
 KEPT_BUILDS = 3
 META = "_wbsync_published"
 
@@ -98,7 +104,7 @@ def _stamps(lake: Lake) -> dict[str, str]:
     for name in table_names():
         if name != "sync_log":
             place = lake.root if name in VIEW_TABLES else ""
-            stamps[name] = f"{lake.version(name)} {hash_of(load_table(name))} {place}"
+            stamps[name] = f"{LAYOUT} {lake.version(name)} {hash_of(load_table(name))} {place}"
     return stamps
 
 
@@ -136,7 +142,7 @@ def _build(path: Path, lake: Lake, sync_log: pa.Table | None, wanted: dict[str, 
         changed = []
         if sync_log is not None:
             _write_table(connection, load_table("sync_log"), sync_log)
-        for name, stamp in wanted.items():
+        for name, stamp in sorted(wanted.items(), key=lambda item: bool(_parents(item[0]))):
             if stamps.get(name) == stamp:
                 continue
             schema = load_table(name)
@@ -188,23 +194,51 @@ def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
         connection.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} "{name}"')
 
 
+def _parents(name: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns the tables, with their keys, that say which rows of a table W&B no longer has."""
+    names = {column.name for column in load_table(name).columns}
+    if "deleted_at" in names:
+        return []
+    return [(parent, key) for parent, key in PARENTS if names.issuperset(key)]
+
+
+def _alive(schema: TableSchema) -> exp.Select | None:
+    """Returns the query for the rows that W&B still has; None for a table that holds no others."""
+
+    def column(name: str, table: str | None = None) -> exp.Column:
+        return exp.column(name, table=table, quoted=True)
+
+    stored = exp.table_(f"{schema.name}_all", db="main", quoted=True)
+    query = exp.select(*(column(c.name) for c in schema.columns)).from_(stored.as_("held"))
+    if any(c.name == "deleted_at" for c in schema.columns):
+        return query.where(column("deleted_at").is_(exp.null()))
+    for parent, key in _parents(schema.name):
+        gone = exp.select("1").from_(exp.table_(f"{parent}_all", db="main").as_("gone"))
+        gone = gone.where(column("deleted_at", "gone").is_(exp.null()).not_())
+        gone = gone.where(*(column(k, "gone").eq(column(k, "held")) for k in key))
+        query = query.where(exp.Exists(this=gone).not_())
+    return query if query.args.get("where") else None
+
+
 def _write_view(
     connection: duckdb.DuckDBPyConnection, schema: TableSchema, files: list[str]
 ) -> None:
-    _drop(connection, schema.name)
+    stored = schema.name if _alive(schema) is None else f"{schema.name}_all"
+    _drop(connection, stored)
     query = _select(schema, files).sql("duckdb")
-    connection.execute(f'CREATE VIEW "{schema.name}" AS {query}')
-    _comment(connection, schema, schema.name, "VIEW")
+    connection.execute(f'CREATE VIEW "{stored}" AS {query}')
+    _comment(connection, schema, stored, "VIEW")
+    _write_alive(connection, schema)
 
 
 def _write_table(
     connection: duckdb.DuckDBPyConnection, schema: TableSchema, rows: list[str] | pa.Table
 ) -> None:
-    """Writes a table; one that marks deletions is `<name>_all`, and `<name>` a view of the rest."""
-    marks_deletions = any(c.name == "deleted_at" for c in schema.columns)
-    stored = f"{schema.name}_all" if marks_deletions else schema.name
-    if marks_deletions:
-        _drop(connection, schema.name)
+    """Writes a table; what W&B no longer has stays in `<name>_all`, `<name>` is a view of the rest.
+
+    A run's or an artifact's deletion is marked in its own row; the rows that belong to it follow.
+    """
+    stored = schema.name if _alive(schema) is None else f"{schema.name}_all"
     _drop(connection, stored)
     columns = [f'"{c.name}" {c.type}{"" if c.nullable else " NOT NULL"}' for c in schema.columns]
     if schema.primary_key:
@@ -222,12 +256,14 @@ def _write_table(
         connection.execute(f'INSERT INTO "{stored}" SELECT {names} FROM incoming')  # noqa: S608
         connection.unregister("incoming")
     _comment(connection, schema, stored, "TABLE")
-    if marks_deletions:
-        names = ", ".join(f'"{c.name}"' for c in schema.columns)
-        connection.execute(
-            f'CREATE VIEW "{schema.name}" AS SELECT {names} FROM main."{stored}"'  # noqa: S608
-            " WHERE deleted_at IS NULL"
-        )
+    _write_alive(connection, schema)
+
+
+def _write_alive(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> None:
+    query = _alive(schema)
+    if query is not None:
+        _drop(connection, schema.name)
+        connection.execute(f'CREATE VIEW "{schema.name}" AS {query.sql("duckdb")}')
         _comment(connection, schema, schema.name, "VIEW")
 
 

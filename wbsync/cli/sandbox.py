@@ -65,6 +65,26 @@ def _names(text: str | None) -> tuple[str, ...]:
 )  # fmt: skip
 @click.option("--deny", metavar="FIELD,…", help="Answer an error for these fields, e.g. members.")
 @click.option("--hide", metavar="FIELD,…", help="Answer null for these fields.")
+@click.option(
+    "--clock-skew", "ahead_s", type=float, default=0, metavar="SECONDS",
+    help="How far the server's clock is ahead.",
+)  # fmt: skip
+@click.option(
+    "--crash-after", "crash_after_s", type=click.FloatRange(0), metavar="SECONDS",
+    help="Silence after which a running run has crashed. Default: never.",
+)  # fmt: skip
+@click.option(
+    "--lag", "lag_s", type=click.FloatRange(0), default=0, metavar="SECONDS",
+    help="How late filtered lists of runs show what was written.",
+)  # fmt: skip
+@click.option("--ignore", metavar="WHAT,…", help="Take and do not heed: filters, order, cursors.")
+@click.option(
+    "--offset-cursors", is_flag=True, help="Let rows of lists shift when others come or go."
+)
+@click.option(
+    "--unstamped", metavar="FIELD,…",
+    help="Fields of runs, e.g. config,tags, whose edits do not move updatedAt.",
+)  # fmt: skip
 @click.option("--max-page-rows", type=click.IntRange(1), help="Cap on the size of a page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON.")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
@@ -90,6 +110,12 @@ def serve(
     without: str | None,
     deny: str | None,
     hide: str | None,
+    ahead_s: float,
+    crash_after_s: float | None,
+    lag_s: float,
+    ignore: str | None,
+    offset_cursors: bool,
+    unstamped: str | None,
     max_page_rows: int | None,
     as_json: bool,
     until_stdin_closes: bool,
@@ -105,9 +131,16 @@ def serve(
 
     try:
         from wbsync.sandbox.graph import build_schema
-        from wbsync.sandbox.nodes import Options
+        from wbsync.sandbox.nodes import IGNORABLE, Options
+        from wbsync.sandbox.runs import EDITABLE
         from wbsync.sandbox.server import serve as run_server
-        from wbsync.sandbox.store import Store, make_organization, make_team, make_user
+        from wbsync.sandbox.store import (
+            Store,
+            make_organization,
+            make_team,
+            make_user,
+            set_clock,
+        )
         from wbsync.sandbox.weather import FAULT_KINDS, parse_rate
     except ImportError as error:
         raise click.UsageError(
@@ -117,16 +150,25 @@ def serve(
         exports=exports, latency_ms=latency_ms, rate_limit=rate_limit, fault_rate=fault_rate,
         fault_kinds=_names(fault_kinds), seed=seed, without=_names(without),
         max_page_rows=max_page_rows, denied=_names(deny), hidden=_names(hide),
+        crash_after_s=crash_after_s, lag_s=lag_s,
+        ignore=_names(ignore), has_offset_cursors=offset_cursors, unstamped=_names(unstamped),
     )  # fmt: skip
+    set_clock(ahead_s)
     try:
         build_schema(options.without, options.denied, options.hidden)
         if rate_limit:
             parse_rate(rate_limit)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    unknown = set(options.fault_kinds) - set(FAULT_KINDS)
-    if unknown:
-        raise click.UsageError(f"unknown fault {min(unknown)}; there are {', '.join(FAULT_KINDS)}")
+    for what, given, known_names in (
+        ("fault", options.fault_kinds, FAULT_KINDS),
+        ("thing to ignore", options.ignore, IGNORABLE),
+        ("field of runs", options.unstamped, EDITABLE),
+    ):
+        if unknown := set(given) - set(known_names):
+            raise click.UsageError(
+                f"unknown {what} {min(unknown)}; there are {', '.join(known_names)}"
+            )
     store = Store(data)
     known = store.value("SELECT api_key FROM users WHERE username = ?", user)
     try:

@@ -67,6 +67,9 @@ class SyncCommand(click.Command):
     help="Only runs that pass this filter, in W&B's Mongo-like language; @FILE reads a file.",
 )  # fmt: skip
 @click.option(
+    "--full", is_flag=True, help="Read all again, mend and report what earlier syncs had missed."
+)
+@click.option(
     "--dry-run", is_flag=True, help="Write nothing; say what would be done, and its cost."
 )
 @click.option(
@@ -108,6 +111,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
       wbsync sync my-team --skip history,system_metrics
       wbsync sync my-team/my-project --dry-run
       wbsync sync my-team/my-project --since 7d --max-requests 200
+      wbsync sync my-team/my-project --full     # all anew: what had been missed?
       wbsync sync --watch 60s                   # what wbsync.toml lists, again and again
     """
     # Arrow's own allocator keeps what it was given; the system's hands it back: a fifth less.

@@ -119,8 +119,7 @@ def build_alias_rows(
     rows: dict[str, dict[str, Any]] = {}
     for node in nodes:
         for alias in node.get("aliases") or []:
-            home = alias.get("artifactCollection") or {}
-            if home.get("name", collection) != collection:
+            if not is_alias_in(alias, project, collection):
                 continue
             rows[alias["alias"]] = {
                 "entity": project.entity,
@@ -132,3 +131,14 @@ def build_alias_rows(
                 "synced_at": synced_at,
             }
     return build_table("artifact_aliases", list(rows.values()))
+
+
+def is_alias_in(alias: dict[str, Any], project: ProjectPath, collection: str) -> bool:
+    """Says whether a version's alias stands in a collection, as far as the server says where."""
+    found = alias.get("artifactCollection") or {}
+    home = found.get("project") or {}
+    return (
+        found.get("name", collection),
+        home.get("entityName", project.entity),
+        home.get("name", project.project),
+    ) == (collection, project.entity, project.project)

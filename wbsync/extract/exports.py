@@ -9,7 +9,7 @@ Source: core/internal/runhistoryreader/parquet of the wandb SDK.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wbsync.errors import ExtractError
-from wbsync.extract.history import Gathered, HistoryBatch, Slice
+from wbsync.extract.history import Gathered, Held, HistoryBatch, Slice, Tail
 from wbsync.extract.values import MAX_EXACT, parse_json
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ Pieces = list[tuple[pa.Table, "npt.NDArray[Any]"]]
 
 
 def read_exports(
-    paths: Sequence[Path], run: RunPath, *, after_step: int | None, max_cells: int = MAX_CELLS
+    paths: Sequence[Path], run: RunPath, *, held: Held | None, max_cells: int = MAX_CELLS
 ) -> Iterator[HistoryBatch]:
-    """Yields what a run's Parquet exports hold, in step order.
+    """Yields what a run's Parquet exports hold and is not held yet, in step order.
 
     A batch never ends between two rows of one step. A row that two files hold (same step, same
     time) is taken once.
@@ -51,20 +51,21 @@ def read_exports(
     Args:
         paths: The run's export files, in any order, of any schemas.
         run: Whose they are.
-        after_step: Last step that is held; None for none.
+        held: Up to where it is held; None for nothing.
         max_cells: Values of a batch, about.
 
     Raises:
         ExtractError: A file is not Parquet.
+        HistoryRewrittenError: What is held is not in them.
     """
     files: list[_File] = []
     try:
         files += (_File.open(path) for path in paths)
         files = sorted((f for f in files if f.rows), key=lambda f: f.first)
         if all(f.is_ordered for f in files) and all(a.last < b.first for a, b in pairwise(files)):
-            batches = _stream(files, run, after_step, max_cells)
+            batches = _stream(files, run, held, max_cells)
             yield from (batch for batch in batches if batch.rows)
-        elif files and (batch := _whole(files, run, after_step)).rows:
+        elif files and (batch := _whole(files, run, held)).rows:
             yield batch
     except (pa.ArrowInvalid, OSError) as error:
         raise ExtractError(f"{run}: an export is not a readable Parquet file: {error}") from error
@@ -107,8 +108,8 @@ class _File:
             previous = np.array([steps[-1], times[-1]]) if len(steps) else previous
         return cls(parquet, parquet.metadata.num_rows, first, last, is_ordered)
 
-    def groups_after(self, step: int | None) -> list[int]:
-        """Returns the row groups that may hold a later step."""
+    def groups_from(self, step: int | None) -> list[int]:
+        """Returns the row groups that may hold this step or a later one."""
         metadata = self.parquet.metadata
         groups = list(range(metadata.num_row_groups))
         place = self.parquet.schema_arrow.get_field_index("_step")
@@ -117,7 +118,7 @@ class _File:
 
         def may_hold(group: int) -> bool:
             statistics = _statistics_of(metadata.row_group(group), "_step")
-            return statistics is None or statistics.max > step
+            return statistics is None or statistics.max >= step
 
         return [group for group in groups if may_hold(group)]
 
@@ -141,7 +142,7 @@ def _steps_and_times(
         return
     for batch in file.iter_batches(columns=names):
         table = pa.Table.from_batches([batch])
-        yield _steps_of(table), _times_of(table)
+        yield _steps_of(table), _sortable(_times_of(table))
 
 
 def _doubles(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -160,38 +161,77 @@ def _steps_of(table: pa.Table) -> npt.NDArray[Any]:
 
 
 def _times_of(table: pa.Table) -> npt.NDArray[Any]:
-    """Returns the time of each row, seconds since 1970; 0 for none, as for rows served as JSON."""
+    """Returns the time of each row, seconds since 1970; NaN for none."""
     if "_timestamp" not in table.column_names:
-        return np.zeros(table.num_rows)
-    return np.asarray(np.nan_to_num(_doubles(table.column("_timestamp")), nan=0.0))
+        return np.full(table.num_rows, np.nan)
+    return _doubles(table.column("_timestamp"))
+
+
+def _sortable(times: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns times to sort by: 0 for none, as for rows served as JSON."""
+    return np.where(np.isfinite(times), times, 0.0)
+
+
+def _as_tail(times: npt.NDArray[Any]) -> Tail:
+    return tuple(t if np.isfinite(t) else None for t in times.tolist())
 
 
 def _stream(
-    files: list[_File], run: RunPath, after_step: int | None, max_cells: int
+    files: list[_File], run: RunPath, held: Held | None, max_cells: int
 ) -> Iterator[HistoryBatch]:
     """Yields the rows of files in order; the last step's rows wait for the next batch."""
     columns = max((len(f.parquet.schema_arrow.names) for f in files), default=1)
     rows = max(1000, max_cells // columns)
+    last = max((f.last for f in files), default=-1.0)
     waiting: Pieces = []
+
+    def batch(pieces: Pieces) -> HistoryBatch:
+        nonlocal held
+        steps = np.concatenate([s for _, s in pieces])
+        times = np.concatenate([_times_of(table) for table, _ in pieces])
+        ordinals = _ordinals(steps)
+        keep = np.ones(len(steps), bool)
+        if held is not None and steps[-1] < held.last_step:
+            keep[:] = False
+        elif held is not None:
+            _leave_out(held, steps, times, ordinals, keep, is_whole=last > held.last_step)
+            held = None
+        return _cut(pieces, steps.astype(np.int64), times, ordinals, keep, run)
+
     for file in files:
-        groups = file.groups_after(after_step)
-        for batch in file.parquet.iter_batches(batch_size=rows, row_groups=groups):
-            table, steps = pa.Table.from_batches([batch]), _steps_of(batch)
+        groups = file.groups_from(None if held is None else held.last_step)
+        for part in file.parquet.iter_batches(batch_size=rows, row_groups=groups):
+            table = pa.Table.from_batches([part])
+            steps = _steps_of(table)
             cut = int(np.searchsorted(steps, steps[-1])) if len(steps) else 0
             if cut or (waiting and len(steps) and waiting[-1][1][-1] != steps[0]):
-                yield _batch([*waiting, (table.slice(0, cut), steps[:cut])], run, after_step)
+                yield batch([*waiting, (table.slice(0, cut), steps[:cut])])
                 waiting = []
-            waiting.append((table.slice(cut), steps[cut:]))
+            if len(steps):
+                waiting.append((table.slice(cut), steps[cut:]))
     if waiting:
-        yield _batch(waiting, run, after_step)
+        yield batch(waiting)
 
 
-def _batch(pieces: Pieces, run: RunPath, after_step: int | None) -> HistoryBatch:
-    """Returns the rows of tables that follow each other in order."""
-    steps = np.concatenate([s for _, s in pieces]) if pieces else np.empty(0)
-    ordinals = _ordinals(steps)
-    keep = np.ones(len(steps), bool) if after_step is None else steps > after_step
-    return _cut(pieces, steps.astype(np.int64), ordinals, keep, run)
+def _leave_out(
+    held: Held,
+    steps: npt.NDArray[Any],
+    times: npt.NDArray[Any],
+    ordinals: npt.NDArray[Any],
+    keep: npt.NDArray[Any],
+    *,
+    is_whole: bool,
+) -> None:
+    """Unmarks the rows that are held; those that are new of the last step go on from its ordinals.
+
+    Raises:
+        HistoryRewrittenError: What is held is not there.
+    """
+    here = np.flatnonzero(keep & (steps == held.last_step))
+    keep &= steps > held.last_step
+    new = held.new_rows(_as_tail(times[here]), is_whole=is_whole)
+    keep[here[new]] = True
+    ordinals[here[new]] = len(held.tail) + np.arange(len(new))
 
 
 def _ordinals(steps: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -202,7 +242,7 @@ def _ordinals(steps: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return position - np.maximum.accumulate(np.where(is_first, position, 0))
 
 
-def _whole(files: list[_File], run: RunPath, after_step: int | None) -> HistoryBatch:
+def _whole(files: list[_File], run: RunPath, held: Held | None) -> HistoryBatch:
     """Returns all rows of files that overlap or are not in order, each row once."""
     tables = [file.parquet.read() for file in files]
     raw = [_steps_of(table) for table in tables]
@@ -210,29 +250,28 @@ def _whole(files: list[_File], run: RunPath, after_step: int | None) -> HistoryB
     times = np.concatenate([_times_of(table) for table in tables])
     owner = np.repeat(np.arange(len(files)), [file.rows for file in files])
     has_step = ~np.isnan(steps)
-    numbers = np.where(has_step, steps, -1).astype(np.int64)
-    order = np.lexsort((np.arange(len(steps)), times, numbers, has_step))
-    is_doubled = np.zeros(len(steps), bool)
-    is_doubled[1:] = (
-        (numbers[order][1:] == numbers[order][:-1])
-        & (times[order][1:] == times[order][:-1])
+    order = np.lexsort((np.arange(len(steps)), _sortable(times), np.nan_to_num(steps), has_step))
+    steps_sorted, times_sorted = np.where(has_step, steps, -np.inf)[order], times[order]
+    keep_sorted = np.ones(len(steps), bool)
+    keep_sorted[1:] = ~(
+        (steps_sorted[1:] == steps_sorted[:-1])
+        & (_sortable(times_sorted)[1:] == _sortable(times_sorted)[:-1])
         & (owner[order][1:] != owner[order][:-1])
         & has_step[order][1:]
     )
-    keep_sorted = ~is_doubled
     ordinals_sorted = np.zeros(len(steps), np.int64)
-    sortable = np.where(has_step, steps, -np.inf)[order]
-    ordinals_sorted[keep_sorted] = _ordinals(sortable[keep_sorted])
+    ordinals_sorted[keep_sorted] = _ordinals(steps_sorted[keep_sorted])
+    if held is not None:
+        is_whole = bool(steps_sorted[-1] > held.last_step)
+        _leave_out(
+            held, steps_sorted, times_sorted, ordinals_sorted, keep_sorted, is_whole=is_whole
+        )
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    keep = keep_sorted[place]
-    if after_step is not None:
-        keep &= has_step & (steps > after_step)
     pieces = list(zip(tables, raw, strict=True))
-    batch = _cut(pieces, numbers, ordinals_sorted[place], keep, run, has_step)
-    return HistoryBatch(
-        run, {k: [_sorted(parts)] for k, parts in batch.slices.items()}, batch.rows, batch.last_step
-    )
+    numbers = np.where(has_step, steps, -1).astype(np.int64)
+    batch = _cut(pieces, numbers, times, ordinals_sorted[place], keep_sorted[place], run, has_step)
+    return replace(batch, slices={k: [_sorted(parts)] for k, parts in batch.slices.items()})
 
 
 def _sorted(parts: list[Slice]) -> Slice:
@@ -247,6 +286,7 @@ def _sorted(parts: list[Slice]) -> Slice:
 def _cut(
     pieces: Pieces,
     steps: npt.NDArray[Any],
+    times: npt.NDArray[Any],
     ordinals: npt.NDArray[Any],
     keep: npt.NDArray[Any],
     run: RunPath,
@@ -257,6 +297,7 @@ def _cut(
     Args:
         pieces: Tables, one after another.
         steps: Step of each row.
+        times: Time of each row; NaN for none.
         ordinals: Which of its step's rows each one is.
         keep: Rows to take.
         run: Whose they are.
@@ -287,8 +328,12 @@ def _cut(
             slices.setdefault(key, []).append(part)
         start = end
     with_step = keep if has_step is None else keep & has_step
-    last_step = int(steps[with_step].max()) if with_step.any() else None
-    return HistoryBatch(run, slices, int(keep.sum()), last_step)
+    if not with_step.any():
+        return HistoryBatch(run, slices, int(keep.sum()), None)
+    last_step = int(steps[with_step].max())
+    here = np.flatnonzero(with_step & (steps == last_step))
+    tail = _as_tail(times[here[np.argsort(ordinals[here], kind="stable")]])
+    return HistoryBatch(run, slices, int(keep.sum()), last_step, tail)
 
 
 def _without(part: Slice, literal: Slice) -> Slice:

@@ -9,6 +9,8 @@ Source: core/internal/runhistoryreader of the wandb SDK.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wbsync.errors import ExtractError
+from wbsync.errors import ExtractError, HistoryRewrittenError
 from wbsync.extract.rows import build_table
 from wbsync.extract.values import (
     MAX_EXACT,
@@ -48,6 +50,44 @@ class Slice:
     json: pa.Array
 
 
+Tail = tuple[float | None, ...]
+"""`_timestamp` of each row at a run's last step, in their order: what tells a row from another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Up to where a run's rows are held."""
+
+    last_step: int
+    tail: Tail
+    """Empty where it is not known: rows of that step are then taken to be held."""
+
+    def new_rows(self, times: Sequence[float | None], *, is_whole: bool) -> list[int]:
+        """Returns which rows of the last step are not held yet.
+
+        Args:
+            times: `_timestamp` of each row of that step, in order.
+            is_whole: Whether the source holds every row of that step.
+
+        Raises:
+            HistoryRewrittenError: They are not what is held and more: W&B holds another timeline.
+        """
+        if not self.tail:
+            return []
+        known = Counter(self.tail)
+        new: list[int] = []
+        for place, time in enumerate(times):
+            if known[time] > 0:
+                known[time] -= 1
+                if new:
+                    raise HistoryRewrittenError("a row came before those held of its step")
+            else:
+                new.append(place)
+        if is_whole and known.total():
+            raise HistoryRewrittenError(f"rows held of step {self.last_step} are no more")
+        return new
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryBatch:
     """Some logged rows of one run."""
@@ -58,6 +98,8 @@ class HistoryBatch:
     rows: int
     """Logged rows."""
     last_step: int | None
+    tail: Tail = ()
+    """Of the rows at `last_step` that are in the batch."""
 
     @property
     def cells(self) -> int:
@@ -132,19 +174,22 @@ class Gathered:
 
 
 def rows_to_history(
-    rows: Iterable[str | dict[str, Any]], run: RunPath, *, after_step: int | None
+    rows: Iterable[str | dict[str, Any]], run: RunPath, *, held: Held | None, is_whole: bool
 ) -> HistoryBatch:
     """Returns the values of JSON rows, as `Run.history` serves them.
 
     Args:
         rows: Rows in any order, as JSON text or decoded.
         run: Whose they are.
-        after_step: Last step that is held; rows up to it, or without a step, are left out.
+        held: Up to where it is held; what is, and rows without a step, are left out. None for
+            nothing.
+        is_whole: Whether they hold every row of the last step that is held.
 
     Raises:
         ExtractError: A row is not a JSON object.
+        HistoryRewrittenError: What is held is not in them.
     """
-    parsed: list[tuple[int | None, float, dict[str, Any]]] = []
+    parsed: list[tuple[int | None, float | None, dict[str, Any]]] = []
     for text in rows:
         try:
             row = parse_json(text) if isinstance(text, (str, bytes)) else text
@@ -153,21 +198,44 @@ def rows_to_history(
         if not isinstance(row, dict):
             raise ExtractError(f"{run}: a row of history is not an object")
         step = _step(row.get("_step"))
-        if after_step is not None and (step is None or step <= after_step):
+        if held is not None and (step is None or step < held.last_step):
             continue
-        number = row.get("_timestamp")
-        parsed.append((step, float(number) if isinstance(number, (int, float)) else 0.0, row))
-    parsed.sort(key=lambda item: (-1 if item[0] is None else item[0], item[1]))
+        parsed.append((step, time_of(row.get("_timestamp")), row))
+    parsed.sort(key=lambda item: (-1 if item[0] is None else item[0], item[1] or 0.0))
+    first = 0
+    if held is not None:
+        here = sum(step == held.last_step for step, _, _ in parsed)
+        new = held.new_rows([time for _, time, _ in parsed[:here]], is_whole=is_whole)
+        parsed = [parsed[place] for place in new] + parsed[here:]
+        first = len(held.tail) if new else 0
     gathered = Gathered()
     last: int | None = None
     ordinal = 0
     for index, (step, _, row) in enumerate(parsed):
-        ordinal = ordinal + 1 if index and step == last else 0
+        ordinal = ordinal + 1 if index and step == last else 0 if index else first
         last = step
         row.pop("_step", None)
         gathered.add(row, step, ordinal)
     slices = {key: [part] for key, part in gathered.slices()}
-    return HistoryBatch(run, slices, len(parsed), last)
+    tail = tuple(time for step, time, _ in parsed if step == last) if last is not None else ()
+    return HistoryBatch(run, slices, len(parsed), last, tail)
+
+
+def last_step_of(rows: Iterable[str | dict[str, Any]]) -> int | None:
+    """Returns the highest step of JSON rows, None where none has one."""
+    parsed = (parse_json(row) if isinstance(row, (str, bytes)) else row for row in rows)
+    steps = (_step(row.get("_step")) for row in parsed if isinstance(row, dict))
+    return max((step for step in steps if step is not None), default=None)
+
+
+def time_of(value: Any) -> float | None:
+    """Returns a row's `_timestamp`, None where it is no number."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _step(value: Any) -> int | None:
@@ -258,3 +326,17 @@ def key_stats_of(rows: pa.Table) -> pa.Table:
     """Returns run_id, key, held_count and last_step of history rows."""
     grouped = rows.group_by(["run_id", "key"]).aggregate([([], "count_all"), ("step", "max")])
     return grouped.rename_columns(["run_id", "key", "held_count", "last_step"])
+
+
+def claimed_values(history_keys: dict[str, Any] | None) -> int | None:
+    """Returns how many values of history W&B counts, None where it does not say."""
+    keys = (history_keys or {}).get("keys")
+    if not isinstance(keys, dict):
+        return None
+    return sum(
+        int(entry.get("count") or 0)
+        for key, facts in keys.items()
+        if key != "_step" and not key.startswith("system/")
+        for entry in (facts or {}).get("typeCounts") or []
+        if entry.get("type") not in {"nil", "map"}
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from wbsync.errors import ExtractError
+from wbsync.extract.history import Tail, time_of
 from wbsync.extract.values import flatten, parse_json
 from wbsync.tables import load_table
 
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from wbsync.model import RunPath
+
+
+def event_times(rows: Sequence[str | dict[str, Any]]) -> Tail:
+    """Returns the `_timestamp` of each row of system metrics, None for a row that has none."""
+    times: list[float | None] = []
+    for row in rows:
+        try:
+            parsed = parse_json(row) if isinstance(row, (str, bytes)) else row
+        except ValueError:
+            parsed = None
+        times.append(time_of(parsed.get("_timestamp")) if isinstance(parsed, dict) else None)
+    return tuple(times)
 
 
 def events_to_metrics(

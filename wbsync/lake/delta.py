@@ -8,6 +8,7 @@ text.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,10 @@ from wbsync.lake.files import ROW_GROUP_ROWS, write_files
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Filter = tuple[str, str, Any]
-"""Column, `=` or `in`, value or values."""
+"""Column, `=` or `in`, value or values; `is` with None for NULL."""
 
 SEGMENT_TABLES = frozenset({"history", "system_metrics", "console_logs", "artifact_files"})
 TARGET_FILE_BYTES = 16 * 1024 * 1024
@@ -143,11 +144,64 @@ class Lake:
                 actions = [*self._write(table, remaining), *self._write(table, [rows])]
             else:
                 actions = [*self._write(table, chain(remaining, [rows]))]
-            now = int(time.time() * 1000)
-            actions += [
-                RemoveAction(quote(f.name), data_change=True, deletion_timestamp=now)
-                for f in touched
-            ]
+            actions += _removals(touched)
+            return self._commit(table, actions, metadata)
+
+    def amend(
+        self,
+        table: str,
+        filters: Sequence[Filter],
+        values: Mapping[str, Any],
+        metadata: dict[str, str],
+    ) -> int | None:
+        """Sets columns of some rows, in one commit.
+
+        Files that hold none of them stay as they are; the others are written anew, one by one.
+
+        Args:
+            table: Table to write.
+            filters: Which rows.
+            values: Column to its new value.
+            metadata: Commit metadata.
+
+        Returns:
+            The new version, None where there are no such rows.
+
+        Raises:
+            CommitConflictError: Another process committed first.
+            WarehouseError: The disk refused.
+        """
+        schema = load_table(table).arrow()
+        condition, parameters = _condition(filters)
+        columns = []
+        for name in schema.names:
+            column: Any = exp.column(name, quoted=True)
+            if name in values:
+                parameters[f"new_{name}"] = values[name]
+                given = exp.Placeholder(this=f"new_{name}")
+                column = exp.Case().when(condition, given).else_(column).as_(name, quoted=True)
+            columns.append(column)
+        files = self.files(table)
+        if not files:
+            return None
+        with self._reading(table) as connection:
+            found = _all_of([str(f) for f in files], filename=True).where(condition)
+            query = found.select("filename", append=False).distinct()
+            wanted = {n: v for n, v in parameters.items() if not n.startswith("new_")}
+            names = connection.sql(query.sql("duckdb"), params=wanted or None).fetchall()
+        touched = [self._path(table) / Path(name).name for (name,) in names]
+        if not touched:
+            return None
+        actions: list[AddAction | RemoveAction] = []
+        with _Guard(self._path(table)):
+            for file in touched:
+                query = _all_of([str(file)]).select(*columns, append=False)
+                with self._reading(table) as connection:
+                    rows = connection.sql(query.sql("duckdb"), params=parameters)
+                    batches = rows.to_arrow_reader(ROW_GROUP_ROWS)
+                    tables = (pa.Table.from_batches([batch]).cast(schema) for batch in batches)
+                    actions += self._write(table, tables)
+            actions += _removals(touched)
             return self._commit(table, actions, metadata)
 
     def _files_with(self, table: str, scope: pa.Table) -> list[Path]:
@@ -208,17 +262,43 @@ class Lake:
         query = _all_of([str(f) for f in files]).select(
             *(exp.column(name, quoted=True) for name in names), append=False
         )
-        parameters: dict[str, Any] = {}
-        for column, operator, value in filters:
-            held, given = exp.column(column, quoted=True), exp.Placeholder(this=column)
-            among = held.isin(query=exp.select(exp.Unnest(expressions=[given])))
-            query = query.where(among if operator == "in" else held.eq(given))
-            parameters[column] = value
+        with self._reading(table) as connection:
+            condition, parameters = _condition(filters)
+            text = query.where(condition).sql("duckdb")
+            rows = connection.sql(text, params=parameters or None)
+            return rows.to_arrow_table().cast(wanted)
+
+    def digests(
+        self, table: str, by: str, of: Sequence[str], filters: Sequence[Filter] = ()
+    ) -> dict[str, tuple[int, int]]:
+        """Returns, for each value of a column, its number of rows and a hash of them in any order.
+
+        Args:
+            table: Table to read.
+            by: Column of texts.
+            of: Columns that count for the hash, which holds within one process.
+            filters: Which rows.
+        """
+        files = self.files(table)
+        if not files:
+            return {}
+        group = exp.column(by, quoted=True)
+        hashed = exp.func("bit_xor", exp.func("hash", *(exp.column(c, quoted=True) for c in of)))
+        query = _all_of([str(f) for f in files]).select(
+            group, exp.func("count", exp.Star()), hashed, append=False
+        )
+        with self._reading(table) as connection:
+            condition, parameters = _condition(filters)
+            text = query.where(condition).group_by(group).sql("duckdb")
+            rows = connection.sql(text, params=parameters or None).fetchall()
+        return {value: (count, digest) for value, count, digest in rows}
+
+    @contextmanager
+    def _reading(self, table: str) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             with duckdb.connect(config=READER) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
-                rows = connection.sql(query.sql("duckdb"), params=parameters or None)
-                return rows.to_arrow_table().cast(wanted)
+                yield connection
         except duckdb.Error as error:
             raise WarehouseError(f"cannot read {self._path(table)}: {error}") from error
 
@@ -259,3 +339,23 @@ def _all_of(files: list[str], *, filename: bool = False) -> exp.Select:
     options = [exp.EQ(this=exp.to_identifier("filename"), expression=exp.true())]
     read = exp.func("read_parquet", paths, *(options if filename else []))
     return exp.select("*").from_(read)
+
+
+def _condition(filters: Sequence[Filter]) -> tuple[exp.Condition, dict[str, Any]]:
+    """Returns what filters ask of a row, and the query's parameters."""
+    parts: list[exp.Condition] = []
+    parameters: dict[str, Any] = {}
+    for column, operator, value in filters:
+        held, given = exp.column(column, quoted=True), exp.Placeholder(this=column)
+        if operator == "is":
+            parts.append(held.is_(exp.null()))
+            continue
+        among = held.isin(query=exp.select(exp.Unnest(expressions=[given])))
+        parts.append(among if operator == "in" else held.eq(given))
+        parameters[column] = value
+    return exp.and_(*parts) if parts else exp.true(), parameters
+
+
+def _removals(files: Iterable[Path]) -> list[RemoveAction]:
+    now = int(time.time() * 1000)
+    return [RemoveAction(quote(f.name), data_change=True, deletion_timestamp=now) for f in files]

@@ -431,8 +431,14 @@ def rewind(store: Store, run_pk: int, step: int) -> None:
         "DELETE FROM lines WHERE run_pk = ? AND (stream <> 'history' OR step > ?)", run_pk, step
     )
     store.write("DELETE FROM parts WHERE run_pk = ? AND NOT is_seeded", run_pk)
-    count = store.value(
-        "SELECT count(*) FROM lines WHERE run_pk = ? AND stream = 'history'", run_pk
+    kept = store.rows(
+        "SELECT step, text FROM lines WHERE run_pk = ? AND stream = 'history' ORDER BY line", run_pk
+    )
+    store.write("DELETE FROM lines WHERE run_pk = ?", run_pk)
+    count = len(kept)
+    store.write_many(
+        "INSERT INTO lines VALUES (?, 'history', ?, ?, ?)",
+        [(run_pk, line, row["step"], row["text"]) for line, row in enumerate(kept)],
     )
     store.write(
         "UPDATE runs SET historyLineCount = ?, eventsLineCount = 0, logLineCount = 0 WHERE pk = ?",

@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 
 from graphql import GraphQLError
 
+from wbsync.sandbox.lag import LaggingIndex
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 SIGNED_FOR_S = 3600
 DEFAULT_PAGE_ROWS = 50
+EXPORTS = ("all", "half", "none")
+IGNORABLE = ("filters", "order", "cursors")
 
 
 @dataclass(slots=True)
@@ -41,12 +45,23 @@ class Options:
     latency_ms: float = 0
     rate_limit: str | None = None
     """Requests in a time, such as 300/min or 20/s."""
+    crash_after_s: float | None = None
+    """Silence after which a running run counts as crashed; None waits for ever."""
+    lag_s: float = 0
+    """How much later than the rest filtered lists of runs show what was written."""
+    ignore: tuple[str, ...] = ()
+    """What this server takes and does not heed: filters, order or cursors."""
+    has_offset_cursors: bool = False
+    """Whether a cursor is a mere place in a list: rows shift when others come or go."""
+    unstamped: tuple[str, ...] = ()
+    """Fields of a run whose edits do not move its `updatedAt`."""
     fault_rate: float = 0
     fault_kinds: tuple[str, ...] = ()
     seed: int | None = None
     storage_url: str = ""
     """Base URL of the storage port, known once it is bound."""
     rng: random.Random = field(default_factory=random.Random)
+    index: LaggingIndex = field(default_factory=LaggingIndex)
 
 
 @dataclass(slots=True)
@@ -161,12 +176,13 @@ def connection(
     Raises:
         GraphQLError: A cursor is not one of this server's.
     """
-    cap = scope.options.max_page_rows
+    options = scope.options
+    cap = options.max_page_rows
     start, end = 0, len(keys)
-    if after:
-        start = _place(after, keys) + 1
+    if after and "cursors" not in options.ignore:
+        start = _place(after, keys, is_offset=options.has_offset_cursors) + 1
     if before:
-        end = _place(before, keys)
+        end = _place(before, keys, is_offset=options.has_offset_cursors)
     rows = DEFAULT_PAGE_ROWS if first is None and last is None else (first or 0)
     if last is not None and first is None:
         rows = last
@@ -192,12 +208,14 @@ def connection(
     }
 
 
-def _place(cursor: str, keys: Sequence[Any]) -> int:
+def _place(cursor: str, keys: Sequence[Any], *, is_offset: bool) -> int:
     try:
         key, _, place = base64.b64decode(cursor).decode().rpartition("@")
         position = int(place)
     except ValueError as error:
         raise GraphQLError(f"invalid cursor {cursor}") from error
+    if is_offset:
+        return position
     if position < len(keys) and str(keys[position]) == key:
         return position
     for index, other in enumerate(keys):

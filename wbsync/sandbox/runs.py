@@ -20,7 +20,7 @@ from wbsync.sandbox.filters import (
     parse_order,
     sort_key,
 )
-from wbsync.sandbox.history import History, history_keys, rewind, sample
+from wbsync.sandbox.history import History, history_keys, rewind, sample, take_lines
 from wbsync.sandbox.nodes import Node, Scope, by_key, connection, marks
 from wbsync.sandbox.store import global_id, load_json, now, parse_id
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 INTERNAL_CONFIG = frozenset({"_wandb", "wandb_version"})
 MAX_TAG_CHARS = 64
+EDITABLE = (
+    "displayName", "notes", "description", "group", "jobType", "commit", "host", "state", "tags",
+    "sweepName", "config", "summary",
+)  # fmt: skip
 
 _orders: dict[Any, list[int]] = {}
 """(generation, project, filter, order) to keys of runs: walks ask for the same list page by page."""  # noqa: E501
@@ -44,11 +48,16 @@ def list_runs(scope: Scope, project_pk: int, filters: str | None, order: str | N
         GraphQLError: The filter is none.
     """
     store = scope.store
+    ignore = scope.options.ignore
+    filters = None if "filters" in ignore else filters
+    order = "-created_at" if "order" in ignore else order
     key = (id(store), store.generation(), project_pk, filters, order)
-    if key in _orders:
+    if key in _orders and not (filters and scope.options.lag_s):
         return _orders[key]
     parsed = parse_filters(scope, filters)
     rows = store.rows("SELECT * FROM runs WHERE project_pk = ? ORDER BY pk", project_pk)
+    if parsed and scope.options.lag_s:
+        rows = scope.options.index.rows(rows)
     documents = [RunDocument(store, row) for row in rows]
     if parsed:
         try:
@@ -417,6 +426,8 @@ def upsert_bucket(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
             inserted = known is None
             pk = known if known is not None else _insert(scope, project_pk, name)
         _edit(scope, pk, values, starts=not values.get("id"))
+        if inserted:
+            _fork(scope, pk)
     return {"bucket": load_runs(scope, [pk])[0], "inserted": inserted}
 
 
@@ -455,16 +466,71 @@ def _edit(scope: Scope, pk: int, values: dict[str, Any], *, starts: bool) -> Non
     if starts and columns["state"] is None:
         # The process that owns the run speaks: whatever it was, it runs now.
         columns["state"] = "running"
-    columns["updatedAt"] = now()
+    bodies = {"config": values.get("config"), "summary": values.get("summaryMetrics")}
+    if starts or not _edits_only(scope, pk, columns | bodies, scope.options.unstamped):
+        columns["updatedAt"] = now()
     chosen = {name: value for name, value in columns.items() if value is not None}
-    assignments = ", ".join(f"{name} = ?" for name in chosen)
-    store.write(f"UPDATE runs SET {assignments} WHERE pk = ?", *chosen.values(), pk)  # noqa: S608
-    for column, value in (
-        ("config", values.get("config")),
-        ("summary", values.get("summaryMetrics")),
-    ):
+    if chosen:
+        assignments = ", ".join(f"{name} = ?" for name in chosen)
+        store.write(f"UPDATE runs SET {assignments} WHERE pk = ?", *chosen.values(), pk)  # noqa: S608
+    for column, value in bodies.items():
         if value is not None:
             store.write(f"UPDATE bodies SET {column} = ? WHERE run_pk = ?", value, pk)  # noqa: S608
+
+
+def _fork(scope: Scope, pk: int) -> None:
+    """Gives a new run that says so in its config another one's history up to a step."""
+    store = scope.store
+    inner = load_json(store.value("SELECT config FROM bodies WHERE run_pk = ?", pk), {})
+    inner = inner.get("_wandb") or {}
+    origin = inner.get("value", inner).get("branch_point")
+    if not origin:
+        return
+    parent = store.row(
+        "SELECT * FROM runs WHERE name = ? AND pk <> ?"
+        " AND project_pk = (SELECT project_pk FROM runs WHERE pk = ?)",
+        origin["run_id"], pk, pk,
+    )  # fmt: skip
+    if parent is None:
+        raise GraphQLError(f"run {origin['run_id']} to fork from not found")
+    rows = History(store, parent, "none").rows(max_step=int(origin["step"]) + 1)
+    take_lines(store, pk, "history", 0, rows)
+    summary: dict[str, Any] = {}
+    for text in rows:
+        summary.update(json.loads(text))
+    store.write("UPDATE bodies SET summary = ? WHERE run_pk = ?", json.dumps(summary), pk)
+
+
+def _edits_only(scope: Scope, pk: int, values: dict[str, Any], fields: Sequence[str]) -> bool:
+    """Says whether new values of a run change none of its fields but some."""
+    if not fields:
+        return False
+    held = scope.store.row(
+        "SELECT r.*, b.config, b.summary FROM runs r JOIN bodies b ON b.run_pk = r.pk"
+        " WHERE r.pk = ?",
+        pk,
+    )
+    assert held is not None
+    changed = {
+        name.strip('"')
+        for name, value in values.items()
+        if value is not None and held[name.strip('"')] != value
+    }
+    return changed <= set(fields)
+
+
+def move_run(store: Store, *, entity: str, project: str, run: str, to: str) -> dict[str, Any]:
+    """Moves a run to another project of its entity, which is made where it is missing.
+
+    Raises:
+        LookupError: There is no such run.
+    """
+    pk = store.run_pk(entity, project, run)
+    if pk is None:
+        raise LookupError(f"run {entity}/{project}/{run} not found")
+    project_pk = store.ensure_project(entity, to, None)
+    store.write("UPDATE runs SET project_pk = ?, updatedAt = ? WHERE pk = ?", project_pk, now(), pk)
+    return {"entity": entity, "project": to, "run": run}
 
 
 def rewind_run(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,17 @@ from wbsync.sandbox import artifacts
 from wbsync.sandbox.automations import edit_integration
 from wbsync.sandbox.graph import Graph, fields_of
 from wbsync.sandbox.history import take_lines
-from wbsync.sandbox.nodes import Options, Scope, sign
-from wbsync.sandbox.store import Store, make_organization, make_team, make_user, now
+from wbsync.sandbox.nodes import EXPORTS, Options, Scope, sign
+from wbsync.sandbox.runs import move_run
+from wbsync.sandbox.store import (
+    Store,
+    epoch_s,
+    make_organization,
+    make_team,
+    make_user,
+    now,
+    set_clock,
+)
 from wbsync.sandbox.weather import Limiter, Weather
 
 if TYPE_CHECKING:
@@ -44,6 +53,11 @@ STREAMS = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "ou
 
 def _error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"errors": [{"message": message}]}, status_code=status)
+
+
+def _turn_clock(ahead_s: float) -> dict[str, Any]:
+    set_clock(float(ahead_s))
+    return {"now": now()}
 
 
 class Api:
@@ -93,6 +107,7 @@ class Api:
         scope = self._scope(request)
         if scope is None:
             return _error(401, "user is not logged in: the API key is missing or not valid")
+        self._pass_time()
         try:
             asked = json.loads(body)
             text = asked["query"]
@@ -113,8 +128,24 @@ class Api:
         if "errors" in answer:
             entry["errors"] = [error["message"] for error in answer["errors"]]
             status = max(error["extensions"].get("status", 200) for error in answer["errors"])
+            self._pass_time()
             return JSONResponse(answer, status_code=status)
+        self._pass_time()
         return JSONResponse(answer)
+
+    def _pass_time(self) -> None:
+        """Does what has become due since the last request."""
+        options = self._options
+        if options.crash_after_s is not None:
+            self._store.crash_silent_runs(options.crash_after_s)
+        if options.lag_s:
+            options.index.watch(self._store, epoch_s(), options.lag_s)
+
+    def _change_exports(self, offered: str) -> dict[str, Any]:
+        if offered not in EXPORTS:
+            raise ValueError(f"unknown; there are {', '.join(EXPORTS)}")
+        self._options.exports = offered
+        return {"exports": offered}
 
     def _run_pk(self, request: Request, scope: Scope) -> int | None:
         params = request.path_params
@@ -151,6 +182,7 @@ class Api:
                     "UPDATE runs SET state = ?, exitcode = ? WHERE pk = ?",
                     "failed" if code else "finished", code, pk,
                 )  # fmt: skip
+        self._pass_time()
         stopped = store.value("SELECT stopped FROM runs WHERE pk = ?", pk)
         return JSONResponse({"stopped": True} if stopped else {})
 
@@ -178,7 +210,7 @@ class Api:
         return RedirectResponse(scope.signed_url(blob, "get"), status_code=302)
 
     async def admin(self, request: Request) -> Response:
-        """Makes users, teams, organisations, integrations; only an administrator may."""
+        """Makes accounts and integrations, does what W&B does by other ways; for administrators."""
         user = self._user(request)
         if user is None or not user["admin"]:
             return _error(401 if user is None else 403, "an administrator's key is needed")
@@ -191,6 +223,9 @@ class Api:
             ),
             "organizations": lambda name, members=(): make_organization(self._store, name, members),
             "integrations": partial(edit_integration, self._store),
+            "clock": _turn_clock,
+            "exports": self._change_exports,
+            "moves": lambda **names: move_run(self._store, **names),
         }
         make = makers.get(request.path_params["kind"])
         if make is None:
@@ -326,7 +361,7 @@ async def serve(
             _Server(
                 uvicorn.Config(
                     app, log_level="critical", access_log=False, lifespan="off",
-                    timeout_graceful_shutdown=2, timeout_keep_alive=60,
+                    timeout_graceful_shutdown=2, timeout_keep_alive=60, date_header=False,
                 )
             )
             for app in apps

@@ -35,12 +35,13 @@ CREATE TABLE IF NOT EXISTS members(
 CREATE TABLE IF NOT EXISTS organization_members(
   organization_pk INTEGER, user_pk INTEGER, PRIMARY KEY(organization_pk, user_pk));
 CREATE TABLE IF NOT EXISTS projects(
-  pk INTEGER PRIMARY KEY, entity_pk INTEGER, name TEXT, description TEXT, access TEXT,
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, entity_pk INTEGER, name TEXT, description TEXT, access TEXT,
   createdAt TEXT, updatedAt TEXT, user_pk INTEGER, UNIQUE(entity_pk, name));
 CREATE TABLE IF NOT EXISTS runs(
-  pk INTEGER PRIMARY KEY, project_pk INTEGER, name TEXT, displayName TEXT, state TEXT, tags TEXT,
-  notes TEXT, description TEXT, "group" TEXT, jobType TEXT, sweep_pk INTEGER, sweepName TEXT,
-  user_pk INTEGER, "commit" TEXT, host TEXT, createdAt TEXT, heartbeatAt TEXT, updatedAt TEXT,
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, project_pk INTEGER, name TEXT, displayName TEXT,
+  state TEXT, tags TEXT, notes TEXT, description TEXT, "group" TEXT, jobType TEXT,
+  sweep_pk INTEGER, sweepName TEXT, user_pk INTEGER, "commit" TEXT, host TEXT,
+  createdAt TEXT, heartbeatAt TEXT, updatedAt TEXT,
   historyLineCount INTEGER DEFAULT 0, eventsLineCount INTEGER DEFAULT 0,
   logLineCount INTEGER DEFAULT 0, lastStep INTEGER, exitcode INTEGER, stopped INTEGER DEFAULT 0,
   UNIQUE(project_pk, name));
@@ -66,11 +67,11 @@ CREATE TABLE IF NOT EXISTS agents(
   pk INTEGER PRIMARY KEY, sweep_pk INTEGER, name TEXT, host TEXT, state TEXT, run_name TEXT,
   createdAt TEXT, heartbeatAt TEXT);
 CREATE TABLE IF NOT EXISTS artifact_types(
-  pk INTEGER PRIMARY KEY, project_pk INTEGER, name TEXT, description TEXT, createdAt TEXT,
-  UNIQUE(project_pk, name));
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, project_pk INTEGER, name TEXT, description TEXT,
+  createdAt TEXT, UNIQUE(project_pk, name));
 CREATE TABLE IF NOT EXISTS collections(
-  pk INTEGER PRIMARY KEY, project_pk INTEGER, type_pk INTEGER, name TEXT, description TEXT,
-  kind TEXT, createdAt TEXT, updatedAt TEXT, UNIQUE(project_pk, name));
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, project_pk INTEGER, type_pk INTEGER, name TEXT,
+  description TEXT, kind TEXT, createdAt TEXT, updatedAt TEXT, UNIQUE(project_pk, name));
 CREATE TABLE IF NOT EXISTS collection_tags(
   collection_pk INTEGER, name TEXT, PRIMARY KEY(collection_pk, name));
 CREATE TABLE IF NOT EXISTS artifacts(
@@ -123,9 +124,28 @@ CREATE TABLE IF NOT EXISTS triggers(
 _OF_RUN = ("bodies", "lines", "parts", "files", "usage")
 
 
+_ahead_s = 0.0
+
+
+def set_clock(ahead_s: float) -> None:
+    """Sets the server's clock ahead of the machine's, or behind it."""
+    global _ahead_s  # noqa: PLW0603
+    _ahead_s = ahead_s
+
+
+def epoch_s() -> float:
+    """Returns the server's clock."""
+    return time.time() + _ahead_s
+
+
+def stamp(at_s: float) -> str:
+    """Returns an instant as W&B writes it."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def now() -> str:
     """Returns the server's time as W&B writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return stamp(epoch_s())
 
 
 def instant() -> str:
@@ -267,6 +287,35 @@ class Store:
                 self.write(f"DELETE FROM {table} WHERE run_pk = ?", run_pk)  # noqa: S608
             self.write("DELETE FROM runs WHERE pk = ?", run_pk)
 
+    def delete_project(self, project_pk: int) -> None:
+        """Deletes a project and all that belongs to it."""
+        with self.transaction():
+            for row in self.rows("SELECT pk FROM runs WHERE project_pk = ?", project_pk):
+                self.delete_run(row["pk"])
+            for row in self.rows("SELECT pk FROM collections WHERE project_pk = ?", project_pk):
+                self.delete_collection(row["pk"])
+            for table in ("sweeps", "artifact_types"):
+                self.write(f"DELETE FROM {table} WHERE project_pk = ?", project_pk)  # noqa: S608
+            self.write("DELETE FROM projects WHERE pk = ?", project_pk)
+
+    def delete_collection(self, pk: int) -> None:
+        """Deletes a collection of artifacts, with the versions that have their home in it."""
+        with self.transaction():
+            self.write("UPDATE artifacts SET state = 'DELETED' WHERE collection_pk = ?", pk)
+            for table in ("aliases", "memberships", "collection_tags"):
+                self.write(f"DELETE FROM {table} WHERE collection_pk = ?", pk)  # noqa: S608
+            self.write("DELETE FROM collections WHERE pk = ?", pk)
+
+    def crash_silent_runs(self, silent_s: float) -> None:
+        """Takes runs that were not heard of for so long to have crashed, as W&B does.
+
+        Nobody knows whether that moves any of a run's times at W&B; here it moves none.
+        """
+        self.write(
+            "UPDATE runs SET state = 'crashed' WHERE state = 'running' AND heartbeatAt < ?",
+            stamp(epoch_s() - silent_s),
+        )
+
     def close(self) -> None:
         """Closes the database."""
         self.db.close()
@@ -405,8 +454,3 @@ def _user_pks(store: Store, usernames: Iterable[str]) -> list[int]:
 def load_json(text: str | None, default: Any) -> Any:
     """Returns what JSON text holds, `default` for none."""
     return default if not text else json.loads(text)
-
-
-def epoch_s() -> float:
-    """Returns the server's clock."""
-    return time.time()

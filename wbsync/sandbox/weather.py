@@ -9,7 +9,10 @@ import asyncio
 import json
 import re
 import time
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, TextIO
+
+from wbsync.sandbox.store import epoch_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -117,6 +120,8 @@ class Weather:
         async def counted_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 entry["status"] = message["status"]
+                date = formatdate(epoch_s(), usegmt=True).encode()
+                message = {**message, "headers": [*message["headers"], (b"date", date)]}
             entry["bytes_out"] += len(message.get("body", b""))
             await send(message)
 

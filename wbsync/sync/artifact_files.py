@@ -16,8 +16,8 @@ from wbsync.errors import ApiError, AuthenticationError, ExtractError, SignedUrl
 from wbsync.extract.manifests import build_manifest_rows
 from wbsync.model import ArtifactPath
 from wbsync.sync.batches import ask_each, lacks
+from wbsync.sync.context import project_filter
 from wbsync.sync.cursors import Cursors
-from wbsync.sync.runs import project_filter
 
 if TYPE_CHECKING:
     import pyarrow as pa

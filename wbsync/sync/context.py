@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wbsync.api import load_document
 from wbsync.errors import GraphQLError, RateLimitedError, ServerError, TransportError
@@ -14,15 +14,16 @@ from wbsync.model import SyncOptions
 from wbsync.progress import CommitDone, RunSkipped, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
 
     from wbsync.api import Client
     from wbsync.lake import Lake
+    from wbsync.lake.delta import Filter
     from wbsync.model import ProjectPath, RunPath
-    from wbsync.progress import ProgressHook
+    from wbsync.progress import Drift, ProgressHook
     from wbsync.state import State
     from wbsync.sync.entity_state import EntityState
 
@@ -42,6 +43,7 @@ class Tally:
     """What a sync that was stopped leaves to the next one."""
     selected: frozenset[str] | None = None
     """Runs that a selective sync met; None for a sync of all."""
+    drift: list[Drift] = field(default_factory=list)
     commits: int = 0
 
 
@@ -101,6 +103,22 @@ class EntityContext:
         self.tally.rows[table] = self.tally.rows.get(table, 0) + rows.num_rows
         self.progress(CommitDone(table=table, rows=rows.num_rows))
 
+    async def amend(
+        self,
+        table: str,
+        filters: Sequence[Filter],
+        values: Mapping[str, Any],
+        metadata: dict[str, str] | None = None,
+    ) -> bool:
+        """Sets columns of some rows of a table; returns whether there were any."""
+        async with self._writer:
+            version = await settled(lambda: self.lake.amend(table, filters, values, metadata or {}))
+        if version is None:
+            return False
+        self.tally.commits += 1
+        self.progress(CommitDone(table=table, rows=0))
+        return True
+
     def skip(self, what: str, reason: str) -> None:
         """Counts something that was left out, and says so."""
         self.tally.skipped.append(Skipped(what=what, reason=reason))
@@ -142,6 +160,11 @@ class Context(EntityContext):
     def is_in_play(self, run_id: str) -> bool:
         """Says whether the stream that runs now is to look at a run."""
         return run_id not in self.resting and (self.selected is None or run_id in self.selected)
+
+
+def project_filter(context: Context) -> list[Filter]:
+    """Returns the lake filter for the context's project."""
+    return [("entity", "=", context.project.entity), ("project", "=", context.project.project)]
 
 
 async def settled(work: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ rows nor fall behind them.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wbsync.model import ArtifactPath, RunPath
@@ -41,11 +41,23 @@ class Cursor:
     """Rows W&B claimed when all it had was read; None while a run is half way."""
     claimed_last_step: int | None
     branch_point: str | None = None
+    created_at: str | None = None
+    """When the run was created: another time under the same name is another run."""
+    tail: tuple[float | None, ...] = ()
+    """`_timestamp` of each row held at `last_step`, in their order; empty where unknown."""
+    heartbeat_at: str | None = None
+    """The run's heartbeat when all that W&B had was read."""
+    logged_at: float | None = None
+    """`_timestamp` of the run's summary when all that W&B had was read."""
+    timeline: int = 0
+    """How often what was held had to go, because W&B held another timeline."""
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all that W&B had was read."""
-        return self.claimed_rows is not None
+
+def decode(kind: type[Kind], text: str) -> Kind:
+    """Returns a cursor that was written as JSON; fields of another wbsync count for nothing."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    values = {k: v for k, v in json.loads(text).items() if k in names}
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 class Cursors:
@@ -81,7 +93,7 @@ class Cursors:
     def read(self, project: ProjectPath, kind: type[Kind]) -> dict[str, Kind]:
         """Returns id of run or artifact to cursor, in the form that a stream gives its own."""
         found = self._state.cursors(self._table, project.entity, project.project)
-        return {name: kind(**json.loads(text)) for name, text in found.items()}
+        return {name: decode(kind, text) for name, text in found.items()}
 
     @staticmethod
     def metadata(cursors: Mapping[Owner, Any]) -> dict[str, str]:

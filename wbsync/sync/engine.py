@@ -25,7 +25,7 @@ from wbsync.errors import (
     WbsyncError,
 )
 from wbsync.lake import Lake, open_warehouse
-from wbsync.model import ProjectPath, Source
+from wbsync.model import ProjectPath, Source, SyncOptions
 from wbsync.progress import (
     ProjectEnded,
     Skipped,
@@ -36,6 +36,7 @@ from wbsync.progress import (
 from wbsync.state import State
 from wbsync.sync.context import Context, EntityContext, Tally, settled
 from wbsync.sync.lock import hold_within
+from wbsync.sync.moves import follow_projects
 from wbsync.sync.plan import still_aside
 from wbsync.sync.project import sync_project
 from wbsync.sync.sources import resolve_sources
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wbsync.api import Meter
-    from wbsync.model import SyncOptions
     from wbsync.progress import ProgressHook, StillAside
     from wbsync.settings import Credentials
     from wbsync.sync.streams import EntityStream
@@ -192,7 +192,7 @@ class _Sync:
             BudgetSpentError: Something is left to the next sync.
         """
         self._left = [Skipped(str(s.pattern), "not begun") for s in sources]
-        projects = await resolve_sources(self._client, sources)
+        projects = await resolve_sources(self._client, sources, self._follow)
         entities: dict[str, SyncOptions] = {}
         for project, options in projects.items():
             if entity_streams_of(options):
@@ -265,21 +265,12 @@ class _Sync:
             raise
         finally:
             self._progress(ProjectEnded(project=str(project), outcome=outcome))
-            self._log(project, context, before, outcome, problem)
+            self._log(context.project, context, before, outcome, problem)
 
     async def _sync_entity(self, entity: str, options: SyncOptions) -> None:
         """Syncs what belongs to an entity as a whole."""
         before = replace(self._client.meter)
-        context = EntityContext(
-            client=self._client,
-            lake=self._lake,
-            state=self._state,
-            scratch=self._scratch,
-            entity=entity,
-            progress=self._progress,
-            concurrency=self._concurrency,
-            options=options,
-        )
+        context = self._entity_context(entity, options)
         self._tallies[entity] = context.tally
         outcome = "failed"
         try:
@@ -328,8 +319,27 @@ class _Sync:
             }
         )
 
+    async def _follow(self, entity: str, listed: dict[str, str | None], is_whole: bool) -> None:
+        """Takes note of an entity's projects that were renamed or deleted."""
+        await follow_projects(
+            self._entity_context(entity, SyncOptions()), listed, is_whole=is_whole
+        )
+
+    def _entity_context(self, entity: str, options: SyncOptions) -> EntityContext:
+        return EntityContext(
+            client=self._client,
+            lake=self._lake,
+            state=self._state,
+            scratch=self._scratch,
+            entity=entity,
+            progress=self._progress,
+            concurrency=self._concurrency,
+            options=options,
+        )
+
     def _skipped(self) -> tuple[Skipped, ...]:
-        return (*self._failed, *(s for t in self._tallies.values() for s in t.skipped))
+        found = (*self._failed, *(s for t in self._tallies.values() for s in t.skipped))
+        return tuple(dict.fromkeys(found))
 
     def _set_aside(self) -> tuple[StillAside, ...]:
         """Returns the runs of these projects that rest after an earlier failure."""
@@ -364,6 +374,7 @@ class _Sync:
             skipped=self._skipped(),
             left=(*(t.left for t in tallies if t.left is not None), *self._left),
             set_aside=self._set_aside(),
+            drift=tuple(d for t in tallies for d in t.drift),
             throttled=meter.throttled,
             retries=meter.retries,
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.api import run_batch_document
 from wbsync.errors import ApiError, AuthenticationError, ExtractError
-from wbsync.extract.metrics import events_to_metrics
+from wbsync.extract.metrics import event_times, events_to_metrics
 from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.plan import HistoryJob, pack_events, plan_events
 from wbsync.sync.segments import run_scope
@@ -56,7 +56,10 @@ class EventSync:
         cursors = Cursors(context.lake, context.state, "system_metrics")
         cursors.catch_up()
         held = cursors.of_project(context.project)
-        return list(plan_events(context.project, self._runs.values(), held))
+        history = Cursors(context.lake, context.state, "history")
+        history.catch_up()
+        timelines = {r: c.timeline for r, c in history.of_project(context.project).items()}
+        return list(plan_events(context.project, self._runs.values(), held, timelines))
 
     async def run(self, jobs: Sequence[HistoryJob]) -> None:
         """Reads the jobs' runs, as many to a request as one answer may hold."""
@@ -115,6 +118,9 @@ class EventSync:
         is_whole = newest_claim <= len(rows) < self._asked(job)
         held = job.cursor
         goes_on = is_whole and held is not None and is_whole_cursor(held)
+        if held is not None and held.tail:
+            last = event_times(rows[max(held.rows - 1, 0) : held.rows])
+            goes_on = goes_on and last == held.tail
         first = held.rows if held is not None and goes_on else 0
         if not is_whole:
             context.skip(
@@ -124,23 +130,27 @@ class EventSync:
         table = await asyncio.to_thread(
             events_to_metrics, rows[first:], job.run, first_step=first, synced_at=context.synced_at
         )
-        cursor = Cursor(
+        created_at = stored["created_at"]
+        reached = Cursor(
             storage_id=stored["storage_id"],
             last_step=None,
             rows=max(len(rows), first),
             claimed_rows=claimed if is_whole else max(newest_claim, len(rows) + 1),
             claimed_last_step=None,
+            created_at=created_at and created_at.isoformat(),
+            tail=event_times(rows[-1:]),
+            timeline=job.timeline,
         )
         if job.reset or (held is not None and not goes_on):
             await context.write(
                 "system_metrics",
                 table,
                 scope=run_scope([job.run]),
-                metadata=Cursors.metadata({job.run: cursor}),
+                metadata=Cursors.metadata({job.run: reached}),
             )
             return
         self._tables.append(table)
-        self._cursors[job.run] = cursor
+        self._cursors[job.run] = reached
 
     async def _commit(self) -> None:
         import pyarrow as pa

@@ -4,6 +4,10 @@ Fifty runs to a request, W&B is asked which Parquet exports it has and what is s
 are downloaded from the storage host; rows that are only live are asked for in windows of steps,
 those of many runs in one request. What arrives goes to the segment writer run by run; a run that
 fails is set aside and the rest goes on.
+
+A run that is held in part is read from its last step on, that step included: its rows must be the
+ones that are held. Where they are not, or where fewer rows come than W&B claims, the run is read
+anew from its first row.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +25,31 @@ from wbsync.errors import (
     AuthenticationError,
     BudgetSpentError,
     ExtractError,
+    HistoryRewrittenError,
     SignedUrlExpiredError,
     TransportError,
 )
 from wbsync.extract.exports import read_exports
 from wbsync.extract.history import (
     HistoryBatch,
-    KeyStats,
     build_history_keys,
     key_stats_of,
     rows_to_history,
 )
 from wbsync.progress import HistoryFetched
+from wbsync.sync.context import project_filter
 from wbsync.sync.cursors import Cursor, Cursors
-from wbsync.sync.plan import HistoryJob, Window, pack_windows, plan_history, plan_windows
-from wbsync.sync.runs import project_filter
+from wbsync.sync.plan import (
+    LIVE_STATES,
+    NO_END,
+    HistoryJob,
+    Window,
+    may_be_rewritten,
+    pack_windows,
+    plan_history,
+    plan_windows,
+)
+from wbsync.sync.reading import Reading, narrowed
 from wbsync.sync.segments import SegmentWriter, run_scope
 
 if TYPE_CHECKING:
@@ -47,37 +61,10 @@ if TYPE_CHECKING:
 RUNS_PER_REQUEST = 50
 LAST_REQUESTS = 20
 """A budget that has no more left than this is spent on one batch of runs after the other."""
+PROBE_ROWS = 10_000
+SETTLED = timedelta(hours=1)
+"""A run that was not heard of for so long serves all rows that it ever will."""
 FAILURES = (ApiError, ExtractError)
-
-
-@dataclass(slots=True)
-class _Progress:
-    """One run on its way: what the server said, and what has been read since."""
-
-    job: HistoryJob
-    stored: Stored
-    claimed_rows: int = 0
-    claimed_last_step: int | None = None
-    history_keys: Any = None
-    urls: list[str] = field(default_factory=list)
-    first_live_step: int | None = None
-    rows: int = 0
-    last_step: int | None = None
-    stats: KeyStats = field(default_factory=dict)
-    is_reset: bool = False
-    sources: set[str] = field(default_factory=set)
-    error: Exception | None = None
-
-    def cursor(self, *, is_complete: bool) -> Cursor:
-        """Returns how far the run is held after what was read so far."""
-        return Cursor(
-            storage_id=self.stored["storage_id"],
-            last_step=self.last_step,
-            rows=self.rows,
-            claimed_rows=self.claimed_rows if is_complete else None,
-            claimed_last_step=self.claimed_last_step if is_complete else None,
-            branch_point=self.stored["branch_point"],
-        )
 
 
 class HistorySync:
@@ -87,9 +74,10 @@ class HistorySync:
         self._context = context
         self._runs = runs
         self._writer = SegmentWriter(context)
-        self._done: list[_Progress] = []
+        self._done: list[Reading] = []
         self._counted: dict[str, Cursor] = {}
         self._is_stopped = False
+        self._logged_at: dict[str, float] = {}
 
     def plan(self) -> list[HistoryJob]:
         """Returns the runs whose history must be read."""
@@ -99,17 +87,19 @@ class HistorySync:
         cursors.catch_up()
         counted.catch_up()
         self._counted = counted.of_project(context.project)
+        held = cursors.of_project(context.project)
+        doubtful = [
+            run_id for run_id, run in self._runs.items() if may_be_rewritten(run, held.get(run_id))
+        ]
+        logged_at = read_logged_at(context, doubtful)
         return list(
-            plan_history(
-                context.project,
-                self._runs.values(),
-                cursors.of_project(context.project),
-                self._counted,
-            )
+            plan_history(context.project, self._runs.values(), held, self._counted, logged_at)
         )
 
     async def run(self, jobs: Sequence[HistoryJob]) -> None:
         """Reads the history of the jobs' runs, several batches in flight."""
+        names = [job.run.run_id for job in jobs]
+        self._logged_at = await asyncio.to_thread(read_logged_at, self._context, names)
         batches = [
             jobs[start : start + RUNS_PER_REQUEST]
             for start in range(0, len(jobs), RUNS_PER_REQUEST)
@@ -122,9 +112,7 @@ class HistorySync:
 
         async def work() -> None:
             while not budget.is_spent and (batch := next(pending, None)) is not None:
-                await self._read_batch(
-                    [_Progress(job, self._runs[job.run.run_id]) for job in batch]
-                )
+                await self._read_batch([self._begin(job) for job in batch])
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -135,7 +123,11 @@ class HistorySync:
         if self._is_stopped or next(pending, None) is not None:
             raise BudgetSpentError("the budget was spent before all history was read")
 
-    async def _read_batch(self, batch: list[_Progress]) -> None:
+    def _begin(self, job: HistoryJob) -> Reading:
+        run_id = job.run.run_id
+        return Reading.of(job, self._runs[run_id], self._logged_at.get(run_id))
+
+    async def _read_batch(self, batch: list[Reading]) -> None:
         """Reads a batch of runs; where the request for all fails, one by one."""
         try:
             await self._ask_exports(batch)
@@ -153,18 +145,20 @@ class HistorySync:
                 await self._read_batch(batch[:middle])
                 await self._read_batch(batch[middle:])
                 return
-        gate = asyncio.Semaphore(self._context.concurrency)
-
-        async def exports(progress: _Progress) -> None:
-            async with gate:
-                await self._guard(progress, self._read_exports(progress))
-
-        async with asyncio.TaskGroup() as group:
+        batch = self.wanted(batch)
+        done: list[Reading] = []
+        while batch:
+            await self._read(batch)
+            again = []
             for progress in batch:
-                if progress.error is None:
-                    group.create_task(exports(progress))
-        await self._read_live([p for p in batch if p.error is None])
-        for progress in batch:
+                if progress.error is None and progress.is_off and not self._may_come(progress):
+                    following = progress.next_try()
+                    if following is not None:
+                        again.append(following)
+                        continue
+                done.append(progress)
+            batch = again
+        for progress in done:
             if isinstance(progress.error, BudgetSpentError):
                 self._is_stopped = True
                 continue
@@ -173,19 +167,48 @@ class HistorySync:
                 self._context.set_aside(progress.job.run, progress.error)
                 continue
             await self._complete(progress)
-        self._done.extend(p for p in batch if p.error is None)
+        self._done.extend(p for p in done if p.error is None)
         if sum(len(p.stats) for p in self._done) > 50_000:
             await self._write_keys()
 
-    async def _guard(self, progress: _Progress, work: Any) -> None:
+    def wanted(self, batch: list[Reading]) -> list[Reading]:
+        """Returns those of a batch that are to be read, now that it is known what W&B claims."""
+        return batch
+
+    async def _read(self, batch: list[Reading]) -> None:
+        """Reads what W&B has of some runs: what is exported, what is live, what is neither."""
+        gate = asyncio.Semaphore(self._context.concurrency)
+
+        async def exports(progress: Reading) -> None:
+            async with gate:
+                await self._guard(progress, self._read_exports(progress))
+
+        async with asyncio.TaskGroup() as group:
+            for progress in batch:
+                if progress.error is None:
+                    group.create_task(exports(progress))
+        await self._read_live(batch)
+        await self._probe(batch)
+
+    def _may_come(self, progress: Reading) -> bool:
+        """Says whether W&B may yet serve what it claims and did not give."""
+        heartbeat_at = progress.stored["heartbeat_at"]
+        now = self._context.client.server_time or self._context.synced_at
+        is_young = heartbeat_at is not None and now - heartbeat_at < SETTLED
+        is_live = progress.stored["state"] in LIVE_STATES
+        return not progress.is_rewritten and progress.ends_early and (is_live or is_young)
+
+    async def _guard(self, progress: Reading, work: Any) -> None:
         try:
             await work
         except AuthenticationError:
             raise
+        except HistoryRewrittenError:
+            progress.is_rewritten = True
         except (*FAILURES, BudgetSpentError) as error:
             progress.error = error
 
-    async def _ask_exports(self, batch: list[_Progress]) -> None:
+    async def _ask_exports(self, batch: list[Reading]) -> None:
         """Asks, for all runs of a batch at once, what W&B has exported and what is live."""
         project = await self._ask("exports", [{"n": p.job.run.run_id} for p in batch])
         for index, progress in enumerate(batch):
@@ -205,12 +228,9 @@ class HistorySync:
             steps = [row.get("_step") for row in exports.get("liveData") or [] if row]
             numbers = [int(step) for step in steps if step is not None]
             if numbers:
-                progress.first_live_step = min(numbers)
+                progress.first_live_step, progress.last_live_step = min(numbers), max(numbers)
             elif not progress.urls:
                 progress.first_live_step = 0
-            cursor = progress.job.cursor
-            if cursor is not None:
-                progress.rows, progress.last_step = cursor.rows, cursor.last_step
 
     async def _ask(self, kind: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         context = self._context
@@ -225,20 +245,17 @@ class HistorySync:
             raise ExtractError(f"{context.project}: W&B no longer shows this project")
         return dict(project)
 
-    async def _read_exports(self, progress: _Progress) -> None:
+    async def _read_exports(self, progress: Reading) -> None:
         """Downloads a run's exports and takes what is new in them."""
-        cursor = progress.job.cursor
-        is_current = cursor is not None and (cursor.claimed_rows, cursor.claimed_last_step) == (
-            progress.claimed_rows,
-            progress.claimed_last_step,
-        )
-        if not progress.urls or is_current:
+        if not progress.urls or progress.is_current or progress.way == "rows":
+            return
+        if progress.way == "more" and progress.is_live_from_here:
             return
         self._context.client.budget.allow_wait(0.0, requests=0)
         folder = Path(tempfile.mkdtemp(dir=self._context.scratch))
         try:
             paths = await self._download(progress, folder)
-            batches = read_exports(paths, progress.job.run, after_step=progress.last_step)
+            batches = read_exports(paths, progress.job.run, held=progress.held)
             while True:
                 batch = await asyncio.to_thread(next, batches, None)
                 if batch is None:
@@ -248,7 +265,7 @@ class HistorySync:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _download(self, progress: _Progress, folder: Path) -> list[Path]:
+    async def _download(self, progress: Reading, folder: Path) -> list[Path]:
         try:
             return await self._download_all(progress.urls, folder)
         except SignedUrlExpiredError:
@@ -262,35 +279,44 @@ class HistorySync:
             await self._context.client.download(url, path)
         return paths
 
-    async def _take(self, progress: _Progress, batch: HistoryBatch) -> None:
-        progress.rows += batch.rows
-        if batch.last_step is not None:
-            progress.last_step = max(batch.last_step, progress.last_step or 0)
-        for key, (count, last_step) in batch.key_stats.items():
-            held, step = progress.stats.get(key, (0, None))
-            steps = [s for s in (step, last_step) if s is not None]
-            progress.stats[key] = (held + count, max(steps) if steps else None)
+    async def _take(self, progress: Reading, batch: HistoryBatch) -> None:
+        progress.take(batch)
         reset = progress.job.reset and not progress.is_reset
         progress.is_reset = progress.is_reset or reset
-        await self._writer.add(batch, progress.cursor(is_complete=False), reset=reset)
+        await self._writer.add(batch, progress.cursor(), reset=reset)
         self._context.progress(
             HistoryFetched(run=str(progress.job.run), values=batch.cells, is_last=False)
         )
 
-    async def _read_live(self, batch: list[_Progress]) -> None:
+    async def _read_live(self, batch: list[Reading]) -> None:
         """Asks for the rows that are in no export."""
         windows: list[Window] = []
         for index, progress in enumerate(batch):
-            if progress.first_live_step is None or progress.claimed_last_step is None:
-                continue
-            held = -1 if progress.last_step is None else progress.last_step
-            first = max(progress.first_live_step, held + 1)
-            windows += plan_windows(index, first, progress.claimed_last_step, progress.claimed_rows)
+            ends = (progress.claimed_last_step, progress.last_live_step)
+            last = max((step for step in ends if step is not None), default=None)
+            first = progress.first_to_ask
+            if last is not None and first is not None and progress.is_readable:
+                windows += plan_windows(index, first, last, progress.claimed_rows)
         for group in pack_windows(windows):
             await self._read_windows(batch, group)
 
-    async def _read_windows(self, batch: list[_Progress], group: list[Window]) -> None:
-        live = [w for w in group if batch[w.job].error is None]
+    async def _probe(self, batch: list[Reading]) -> None:
+        """Asks for rows beyond the last one known, of runs of which rows are missing."""
+        windows = [
+            Window(
+                index,
+                0 if progress.last_step is None else progress.last_step + 1,
+                NO_END,
+                min(PROBE_ROWS, progress.claimed_rows - progress.rows + 1),
+            )
+            for index, progress in enumerate(batch)
+            if progress.is_readable and progress.rows < progress.claimed_rows
+        ]
+        for group in pack_windows(windows):
+            await self._read_windows(batch, group)
+
+    async def _read_windows(self, batch: list[Reading], group: list[Window]) -> None:
+        live = [w for w in group if batch[w.job].is_readable]
         if not live:
             return
         try:
@@ -329,31 +355,39 @@ class HistorySync:
             progress = batch[window.job]
             rows = (project.get(f"r{index}") or {}).get("history") or []
             if len(rows) >= window.samples:
-                for narrower_window in window.halves():
+                for narrower_window in narrowed(window, rows):
                     await self._read_windows(batch, [narrower_window])
                 continue
-            await self._guard(progress, self._take_rows(progress, rows))
+            await self._guard(progress, self._take_rows(progress, rows, window.min_step))
 
-    async def _take_rows(self, progress: _Progress, rows: list[Any]) -> None:
-        if not rows:
-            return
+    async def _take_rows(self, progress: Reading, rows: list[Any], first: int) -> None:
+        """Takes the rows of a window from step `first` on."""
+        held = progress.held
         batch = await asyncio.to_thread(
-            rows_to_history, rows, progress.job.run, after_step=progress.last_step
+            rows_to_history,
+            rows,
+            progress.job.run,
+            held=held,
+            is_whole="export" not in progress.sources
+            and held is not None
+            and first <= held.last_step,
         )
         if batch.rows:
             progress.sources.add("rows")
             await self._take(progress, batch)
 
-    async def _complete(self, progress: _Progress) -> None:
+    async def _complete(self, progress: Reading) -> None:
         """Commits, with the run's last values, that all W&B had was read."""
         context = self._context
         reset = progress.job.reset and not progress.is_reset
-        empty = await asyncio.to_thread(rows_to_history, [], progress.job.run, after_step=None)
-        await self._writer.add(empty, progress.cursor(is_complete=True), reset=reset)
+        empty = HistoryBatch(progress.job.run, {}, rows=0, last_step=None)
+        progress.is_complete = not (progress.is_off and self._may_come(progress))
+        await self._writer.add(empty, progress.cursor(), reset=reset)
         if progress.rows < progress.claimed_rows:
             context.skip(
                 str(progress.job.run),
-                f"W&B claims {progress.claimed_rows} rows of history and gave {progress.rows}",
+                f"W&B claims {progress.claimed_rows} rows of history and gave {progress.rows}"
+                + ("" if progress.is_complete else " so far; the next sync asks again"),
             )
         context.progress(HistoryFetched(run=str(progress.job.run), values=0, is_last=True))
 
@@ -385,10 +419,10 @@ class HistorySync:
             "history_keys",
             pa.concat_tables(tables),
             scope=run_scope([p.job.run for p in done]),
-            metadata=Cursors.metadata({p.job.run: p.cursor(is_complete=True) for p in done}),
+            metadata=Cursors.metadata({p.job.run: p.cursor() for p in done}),
         )
 
-    def _add_held(self, done: list[_Progress]) -> None:
+    def _add_held(self, done: list[Reading]) -> None:
         """Adds what was held before to the counts of runs that only grew."""
         context = self._context
         grown = {p.job.run.run_id: p for p in done if p.job.cursor is not None}
@@ -419,3 +453,15 @@ class HistorySync:
             count, step = stats.get(row["key"], (0, None))
             steps = [s for s in (step, row["last_step"]) if s is not None]
             stats[row["key"]] = (count + row["held_count"], max(steps) if steps else None)
+
+
+def read_logged_at(context: Context, runs: list[str]) -> dict[str, float]:
+    """Returns run id to the time of the last row, as the summary of a held run tells it."""
+    if not runs:
+        return {}
+    rows = context.lake.read(
+        "run_summary",
+        columns=["run_id", "value"],
+        filters=[*project_filter(context), ("key", "=", "_timestamp"), ("run_id", "in", runs)],
+    ).to_pylist()
+    return {row["run_id"]: row["value"] for row in rows if row["value"] is not None}

@@ -67,7 +67,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.known is not None:
-            self.pager.cursor = self.known.resume_after
+            self.pager = Pager("RunLogs", PAGE_LINES, start=self.known.resume_after)
             self.next_line = self.known.resume_line
             self.overlap = []
 

@@ -19,14 +19,13 @@ from wbsync.errors import ApiError, AuthenticationError, TransportError
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import as_int, parse_time
 from wbsync.sync import artifact_files, console_logs, run_files
+from wbsync.sync.artifacts import differing_collections, listed_collections
 from wbsync.sync.batches import lacks
 from wbsync.sync.cursors import Cursors
 from wbsync.sync.events import MAX_SAMPLES
 from wbsync.sync.history import RUNS_PER_REQUEST
 from wbsync.sync.inventory import (
     PAGE_ROWS,
-    collections_to_read,
-    must_read_sweeps,
     project_variables,
     read_held,
 )
@@ -42,6 +41,7 @@ from wbsync.sync.plan import (
 )
 from wbsync.sync.reports import count_requests
 from wbsync.sync.runs import HEAVY_PAGE_ROWS, LIGHT_PAGE_ROWS, RunSync, read_index
+from wbsync.sync.sweeps import same_sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,7 +113,9 @@ async def look(context: Context, opening: Opening) -> Outlook:
     """Returns the outlook of a project; asks in light pages, and for a sample of its runs."""
     meter = context.client.meter
     before = meter.bytes_in
-    survey = await RunSync(context, opening.bookmark).survey(opening.project.get("runCount"))
+    survey = await RunSync(context, opening.bookmark, opening.began).survey(
+        opening.project.get("runCount")
+    )
     outlook = Outlook(
         survey=survey,
         sample=Sample(),
@@ -270,6 +272,7 @@ async def foresee_history(context: Context, opening: Opening, outlook: Outlook) 
             _in_play(context, outlook),
             cursors.of_project(context.project),
             counted.of_project(context.project),
+            logged_at={},
         )
     )
     sample = outlook.sample
@@ -324,7 +327,9 @@ async def foresee_events(context: Context, opening: Opening, outlook: Outlook) -
     cursors = Cursors(context.lake, context.state, "system_metrics")
     cursors.catch_up()
     held = cursors.of_project(context.project)
-    jobs = plan_events(context.project, _in_play(context, outlook), held)
+    history = Cursors(context.lake, context.state, "history").of_project(context.project)
+    timelines = {run_id: cursor.timeline for run_id, cursor in history.items()}
+    jobs = plan_events(context.project, _in_play(context, outlook), held, timelines)
     claimed = [
         min(outlook.index[job.run.run_id]["event_line_count"] or 0, MAX_SAMPLES) for job in jobs
     ]
@@ -364,17 +369,20 @@ async def foresee_console_logs(context: Context, opening: Opening, outlook: Outl
 async def foresee_sweeps(context: Context, opening: Opening, outlook: Outlook) -> Load:
     """Returns what reading sweeps would ask."""
     light = nodes_of(opening.project.get("sweeps"))
-    is_due = opening.sweeps_due or bool(outlook.survey.changed)
-    if not must_read_sweeps(await read_held(context, "sweeps"), light, runs_changed=is_due):
+    rows = (await read_held(context, "sweeps")).to_pylist()
+    if same_sweeps({r["sweep_id"]: r for r in rows if r["deleted_at"] is None}, light):
         return Load()
     return Load(max(1, _pages(len(light), outlook.page(PAGE_ROWS))))
 
 
 async def foresee_artifacts(context: Context, opening: Opening, outlook: Outlook) -> Load:
     """Returns what reading the versions of artifact collections would ask."""
-    types = nodes_of(opening.project.get("artifactTypes"))
+    pairs = listed_collections(opening.project.get("artifactTypes") or {})
+    differing = await differing_collections(context, pairs)
     load = Load()
-    for _, collection in await collections_to_read(context, types):
+    for type_name, collection in pairs:
+        if (type_name, collection["name"]) not in differing:
+            continue
         versions = as_int((collection.get("artifacts") or {}).get("totalCount")) or 1
         load.requests += max(1, _pages(versions, outlook.page(PAGE_ROWS)))
         outlook.new_versions += versions

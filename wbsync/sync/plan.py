@@ -37,7 +37,7 @@ LAST_PAUSE = timedelta(days=1)
 
 INDEX_COLUMNS = (
     "run_id", "storage_id", "display_name", "state", "notes", "tags", "group_name", "job_type",
-    "sweep_id", "heartbeat_at", "updated_at", "history_line_count", "last_step",
+    "sweep_id", "created_at", "heartbeat_at", "updated_at", "history_line_count", "last_step",
     "event_line_count", "branch_point", "content_hash", "deleted_at",
 )  # fmt: skip
 """Columns of runs that a sync needs of what is held."""
@@ -85,6 +85,8 @@ class HistoryJob:
     """What is held; None where nothing is, or where what is held must go."""
     reset: bool
     """Whether rows that are held belong to a timeline that is no more."""
+    timeline: int = 0
+    """Number of the timeline that will be held: another one each time rows had to go."""
 
 
 def plan_history(
@@ -92,6 +94,7 @@ def plan_history(
     runs: Iterable[Stored],
     cursors: Mapping[str, Cursor],
     counted: Mapping[str, Cursor],
+    logged_at: Mapping[str, float | None],
 ) -> Iterator[HistoryJob]:
     """Yields a job for each run of which less, more or other history is held than W&B claims.
 
@@ -100,6 +103,7 @@ def plan_history(
         runs: Held runs.
         cursors: Run id to the cursor of its history.
         counted: Run id to the cursor at which its history_keys were written.
+        logged_at: Run id to the time of the last row, of those runs that `may_be_rewritten` names.
     """
     for stored in runs:
         if stored["deleted_at"] is not None:
@@ -107,24 +111,29 @@ def plan_history(
         run_id = stored["run_id"]
         cursor = cursors.get(run_id)
         path = RunPath(project.entity, project.project, run_id)
-        claimed_rows = stored["history_line_count"] or 0
-        claimed_step = stored["last_step"]
         if cursor is None:
-            if claimed_rows > 0 or (claimed_step is not None and claimed_step >= 0):
+            claimed_step = stored["last_step"]
+            if stored["history_line_count"] or (claimed_step is not None and claimed_step >= 0):
                 yield HistoryJob(path, None, reset=False)
-            continue
-        if is_truncated(stored, cursor):
-            yield HistoryJob(path, None, reset=True)
-        elif (cursor.claimed_rows, cursor.claimed_last_step) != (claimed_rows, claimed_step) or (
-            counted.get(run_id) != cursor
-        ):
-            yield HistoryJob(path, cursor, reset=False)
+        elif is_truncated(stored, cursor) or is_rewritten(cursor, logged_at.get(run_id)):
+            yield HistoryJob(path, None, reset=True, timeline=cursor.timeline + 1)
+        elif not is_as_claimed(stored, cursor) or counted.get(run_id) != cursor:
+            yield HistoryJob(path, cursor, reset=False, timeline=cursor.timeline)
+
+
+def is_as_claimed(stored: Stored, cursor: Cursor) -> bool:
+    """Says whether W&B claims the same as when all it had was read."""
+    claimed = (stored["history_line_count"] or 0, stored["last_step"])
+    return (cursor.claimed_rows, cursor.claimed_last_step) == claimed
 
 
 def is_truncated(stored: Stored, cursor: Cursor) -> bool:
-    """Says whether W&B now holds another timeline than the one a cursor speaks of."""
-    if cursor.storage_id != stored["storage_id"] or cursor.branch_point != stored["branch_point"]:
+    """Says whether W&B now holds another run or timeline than the one a cursor speaks of."""
+    if is_other_run(stored, cursor) or cursor.branch_point != stored["branch_point"]:
         return True
+    if cursor.last_step is None and cursor.rows:
+        # Rows without a step cannot be told from new ones.
+        return not is_as_claimed(stored, cursor)
     if cursor.claimed_rows is None:
         return False
     fewer_rows = (stored["history_line_count"] or 0) < cursor.claimed_rows
@@ -132,26 +141,78 @@ def is_truncated(stored: Stored, cursor: Cursor) -> bool:
     return fewer_rows or lower_step
 
 
+def is_other_run(stored: Stored, cursor: Cursor) -> bool:
+    """Says whether a run was deleted and made again under its name."""
+    created_at = stored["created_at"]
+    return any(
+        ours is not None and theirs is not None and ours != theirs
+        for ours, theirs in (
+            (cursor.storage_id, stored["storage_id"]),
+            (cursor.created_at, created_at and created_at.isoformat()),
+        )
+    )
+
+
+def may_be_rewritten(stored: Stored, cursor: Cursor | None) -> bool:
+    """Says whether a run was heard of again, and yet claims what it claimed before.
+
+    Either it logged nothing more; or it was rewound, and has logged as much again.
+    """
+    heartbeat_at = stored["heartbeat_at"]
+    return (
+        cursor is not None
+        and cursor.heartbeat_at is not None
+        and heartbeat_at is not None
+        and cursor.heartbeat_at != heartbeat_at.isoformat()
+        and is_as_claimed(stored, cursor)
+    )
+
+
+def is_rewritten(cursor: Cursor, logged_at: float | None) -> bool:
+    """Says whether the last row was logged at another time than the last row held."""
+    known = {cursor.logged_at, *cursor.tail[-1:]}
+    return logged_at is not None and cursor.logged_at is not None and logged_at not in known
+
+
 def _step(step: int | None) -> int:
     return -1 if step is None else step
 
 
 def plan_events(
-    project: ProjectPath, runs: Iterable[Stored], cursors: Mapping[str, Cursor]
+    project: ProjectPath,
+    runs: Iterable[Stored],
+    cursors: Mapping[str, Cursor],
+    timelines: Mapping[str, int],
 ) -> Iterator[HistoryJob]:
-    """Yields a job for each run whose count of system metric rows differs from what was read."""
+    """Yields a job for each run whose count of system metric rows differs from what was read.
+
+    Args:
+        project: Where the runs are.
+        runs: Held runs.
+        cursors: Run id to the cursor of its system metrics.
+        timelines: Run id to the number of the timeline of its history.
+    """
     for stored in runs:
         claimed = stored["event_line_count"]
         cursor = cursors.get(stored["run_id"])
         if claimed is None or stored["deleted_at"] is not None or (cursor is None and claimed == 0):
             continue
         path = RunPath(project.entity, project.project, stored["run_id"])
+        timeline = timelines.get(stored["run_id"], 0)
         if cursor is None:
-            yield HistoryJob(path, None, reset=False)
-        elif cursor.storage_id != stored["storage_id"] or claimed < (cursor.claimed_rows or 0):
-            yield HistoryJob(path, None, reset=True)
+            yield HistoryJob(path, None, reset=False, timeline=timeline)
+        elif (
+            is_other_run(stored, cursor)
+            or cursor.timeline != timeline
+            or claimed < (cursor.claimed_rows or 0)
+        ):
+            yield HistoryJob(path, None, reset=True, timeline=timeline)
         elif claimed != cursor.claimed_rows:
-            yield HistoryJob(path, cursor, reset=False)
+            yield HistoryJob(path, cursor, reset=False, timeline=timeline)
+
+
+NO_END = 2**53
+"""No run has a step so high: larger ones are not exact where they are doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +225,11 @@ class Window:
     """First step not asked for."""
     samples: int
     """Rows to ask for: when as many come, some may have been sampled away."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has no end."""
+        return self.max_step == NO_END
 
     def halves(self) -> tuple[Window, ...]:
         """Returns what to ask instead when this window was too full."""

@@ -14,14 +14,18 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wbsync.api import load_document
-from wbsync.errors import BudgetSpentError, NotFoundError
+from wbsync.api.pagination import is_too_large
+from wbsync.errors import BudgetSpentError, GraphQLError, NotFoundError, ServerError
 from wbsync.extract.projects import build_project_rows
+from wbsync.model import ProjectPath
 from wbsync.progress import ProjectStarted, Skipped
+from wbsync.sync.artifacts import LISTED_VERSIONS
 from wbsync.sync.history import HistorySync
 from wbsync.sync.inventory import project_variables, read_held, write_changes
+from wbsync.sync.moves import follow_projects, list_projects
 from wbsync.sync.plan import next_try_at
 from wbsync.sync.reports import PARTS as REPORT_PARTS
 from wbsync.sync.runs import RunSync, read_index
@@ -39,13 +43,16 @@ async def sync_project(context: Context) -> None:
         BudgetSpentError: It is not done; `context.tally.left` says what is left.
         NotFoundError: The project does not exist or may not be seen; nothing held is touched.
     """
-    opening = await open_project(context)
+    opening = await _open_and_follow(context)
+    if opening is None:
+        return
     is_whole = opening.bookmark is None and context.options.selection.is_everything
     runs = opening.project.get("runCount") if is_whole else None
     context.progress(ProjectStarted(project=str(context.project), runs=runs))
     streams = streams_of(context.options)
     if not context.options.selection.is_everything and RUNS not in streams:
-        context.selected = context.tally.selected = await RunSync(context, None).select()
+        walk = RunSync(context, None, opening.began)
+        context.selected = context.tally.selected = await walk.select()
     is_all = context.options.selection.is_everything
     first = [s for s in streams if s.tables[0] in opening.pending]
     is_short = is_all and context.client.budget.is_limited
@@ -67,27 +74,43 @@ async def sync_project(context: Context) -> None:
 
 
 async def open_project(context: Context) -> Opening:
-    """Returns what the opening request says, and the bookmark that is held.
+    """Returns what the opening request says, and the bookmark that is held; writes nothing.
 
     Raises:
         NotFoundError: The project does not exist or may not be seen.
     """
-    data, refused = await context.client.execute_parts(
-        load_document("project_state"), project_variables(context), REPORT_PARTS
-    )
-    project = data.get("project")
+    project, refused = await _open(context)
     if project is None:
-        raise NotFoundError(
-            f"{context.project}: no such project on {context.client.base_url}, or this key may not"
-            " see it; check the spelling and the key's access",
-            operation="ProjectState",
-        )
+        raise _missing(context)
+    return await _opening(context, project, refused)
+
+
+async def _open_and_follow(context: Context) -> Opening | None:
+    """Opens a project under the name that it has now; None for one that was deleted.
+
+    Raises:
+        NotFoundError: It was never held, or nothing says that it is not merely out of sight.
+    """
+    project, refused = await _open(context)
+    if project is None:
+        project, refused = await _find(context)
+    if project is None:
+        return None
+    await follow_projects(context, {context.project.project: _internal_id(project)}, is_whole=False)
+    return await _opening(context, project, refused)
+
+
+async def _opening(
+    context: Context, project: dict[str, Any], refused: dict[tuple[str, ...], str]
+) -> Opening:
     held = (await read_held(context, "projects")).to_pylist()
-    bookmark = json.loads(held[0]["bookmark"]) if held and held[0]["bookmark"] else {}
-    sweeps_due = bool(bookmark.pop("sweeps_due", False))
+    bookmark: dict[str, Any] = {}
+    if held and _identity(held[0]) == (project.get("id"), _internal_id(project)):
+        bookmark = json.loads(held[0]["bookmark"]) if held[0]["bookmark"] else {}
     pending = [str(name) for name in bookmark.pop("pending", [])]
-    words = {part[-1]: text for part, text in refused.items()}
-    return Opening(project, bookmark or None, words, sweeps_due, pending)
+    parts = {part[-1]: words for part, words in refused.items()}
+    began = context.client.server_time or context.synced_at
+    return Opening(project, bookmark or None, began, parts, pending)
 
 
 def streams_of(options: SyncOptions) -> list[ProjectStream]:
@@ -151,13 +174,76 @@ def _describe(streams: list[ProjectStream], context: Context, opening: Opening) 
     return f"not done yet: {', '.join(filter(None, parts))}{hint}"
 
 
+Opened = tuple[dict[str, Any] | None, dict[tuple[str, ...], str]]
+"""What the request that opens a sync says, and what of it the server refused."""
+
+
+async def _open(context: Context) -> Opened:
+    """Asks what opens a sync; None for a project that is not to be seen.
+
+    Versions of artifacts are left out of it where the server finds them too much.
+    """
+    document, variables = load_document("project_state"), project_variables(context)
+    try:
+        data, refused = await context.client.execute_parts(
+            document, {**variables, "versions": LISTED_VERSIONS}, REPORT_PARTS, max_attempts=5
+        )
+    except (GraphQLError, ServerError) as error:
+        if not is_too_large(error):
+            raise
+        data, refused = await context.client.execute_parts(
+            document, {**variables, "versions": 0}, REPORT_PARTS
+        )
+    return data.get("project"), refused
+
+
+async def _find(context: Context) -> Opened:
+    """Returns a project that was renamed, under its new name; None for one that was deleted.
+
+    Raises:
+        NotFoundError: It was never held, or nothing says that it is not merely out of sight.
+    """
+    path = context.project
+    missing = _missing(context)
+    held = (await read_held(context, "projects")).to_pylist()
+    if not held:
+        raise missing
+    if held[0]["deleted_at"] is None:
+        listed, is_whole = await list_projects(context.client, path.entity)
+        moves = await follow_projects(context, listed, is_whole=is_whole)
+        if path.project in moves:
+            context.project = ProjectPath(path.entity, moves[path.project])
+            context.skip(str(path), f"W&B calls this project {context.project} now: name it so")
+            return await _open(context)
+        held = (await read_held(context, "projects")).to_pylist()
+        if held[0]["deleted_at"] is None:
+            raise missing
+    context.skip(str(path), "W&B no longer has this project; its rows are kept, marked as deleted")
+    return None, {}
+
+
+def _missing(context: Context) -> NotFoundError:
+    return NotFoundError(
+        f"{context.project}: no such project on {context.client.base_url}, or this key may not see"
+        " it; check the spelling and the key's access",
+        operation="ProjectState",
+    )
+
+
+def _internal_id(project: dict[str, Any]) -> str | None:
+    return None if project.get("internalId") is None else str(project["internalId"])
+
+
+def _identity(held: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Returns what tells a held project from another one, and from its own runs' old ids."""
+    return held["project_id"], held["internal_id"]
+
+
 async def _write_project(context: Context, opening: Opening) -> None:
     import pyarrow as pa
 
     rows = build_project_rows([opening.project], context.project.entity, context.synced_at)
     bookmark = dict(opening.bookmark or {})
-    if opening.sweeps_due:
-        bookmark["sweeps_due"] = True
     if opening.pending:
         bookmark["pending"] = opening.pending
     text = json.dumps(bookmark, sort_keys=True) if bookmark else None

@@ -16,8 +16,8 @@ from wbsync.errors import GraphQLError
 from wbsync.extract.reports import build_report_rows
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import parse_time
+from wbsync.sync.context import project_filter
 from wbsync.sync.inventory import project_variables, write_changes
-from wbsync.sync.runs import project_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

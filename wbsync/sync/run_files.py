@@ -16,9 +16,10 @@ from wbsync.errors import ApiError, ResponseShapeError
 from wbsync.extract.files import build_file_rows
 from wbsync.model import RunPath
 from wbsync.sync.batches import ask_each, lacks
+from wbsync.sync.context import project_filter
 from wbsync.sync.cursors import Cursors
 from wbsync.sync.inventory import project_variables, write_differences
-from wbsync.sync.runs import project_filter, read_index
+from wbsync.sync.runs import read_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -9,25 +9,33 @@ held: a kill in between leaves the run to be fetched again.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import json
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from wbsync.api import iter_pages, load_document
-from wbsync.errors import BudgetSpentError, ExtractError, GraphQLError, ResponseShapeError
+from wbsync.api import iter_pages, load_document, runs_by_name_document
+from wbsync.api.pagination import ATTEMPTS_BEFORE_SHRINKING, is_too_large
+from wbsync.errors import (
+    ApiError,
+    BudgetSpentError,
+    ExtractError,
+    GraphQLError,
+    ResponseShapeError,
+)
 from wbsync.extract.runs import RunRows, build_run_rows, tags_json
 from wbsync.extract.values import parse_time
 from wbsync.model import RunPath
-from wbsync.progress import PageFetched
+from wbsync.progress import Drift, PageFetched
+from wbsync.sync.context import project_filter
+from wbsync.sync.drift import find_run_drift
 from wbsync.sync.plan import INDEX_COLUMNS, LIVE_STATES, Stored, has_changed
 from wbsync.sync.selection import server_filter, takes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pyarrow as pa
 
     from wbsync.sync.context import Context
 
@@ -37,8 +45,16 @@ TABLES = ("run_config", "run_summary", "run_tags", "run_artifacts", "runs")
 LAG = timedelta(minutes=15)
 """W&B shows new data minutes late, so each sync looks back over this much."""
 
+CHECK_AFTER = timedelta(hours=1)
+"""So often some runs are read in full that seem unchanged: one more request."""
+
+SWEEP_AFTER = timedelta(days=1)
+"""So often all runs are looked at, whatever the server says has changed."""
+
 HEAVY_PAGE_ROWS = 100
 LIGHT_PAGE_ROWS = 1000
+FETCH_RUNS = 100
+CHECKED_RUNS = 50
 BATCH_RUNS = 2000
 THE_END = "the end"
 """Stands for the end cursor of a walk that has come to its end."""
@@ -67,16 +83,28 @@ class RunSync:
     stood, which runs were seen, and which are still to be fetched.
     """
 
-    def __init__(self, context: Context, bookmark: dict[str, Any] | None) -> None:
+    def __init__(self, context: Context, bookmark: dict[str, Any] | None, began: datetime) -> None:
+        """Takes what is known so far.
+
+        Args:
+            context: The project's sync.
+            bookmark: Up to where runs are held; None before a first whole walk.
+            began: The server's clock when the sync began: what changes later may be missed.
+        """
         self._context = context
         self._bookmark = bookmark
+        self._began = began
         self._buffer: list[RunRows] = []
         self._buffered = 0
         self._stored: dict[str, Stored] = {}
         self._held: dict[str, set[str]] | None = None
         self._seen: set[str] = set()
         self._taken: set[str] = set()
+        self._gone: set[str] = set()
         self._is_whole = False
+        self._has_gaps = False
+        self._is_from_scratch = False
+        self._checked: str | None = None
         self._updated_at: datetime | None = None
         self._changed: dict[str, dict[str, Any]] = {}
         """Runs that differ from what is held, as light pages show them, until they are fetched."""
@@ -105,35 +133,65 @@ class RunSync:
         """
         context = self._context
         self._stored = await asyncio.to_thread(read_index, context, whole=True)
-        has_updated_at = "Run.updatedAt" not in context.client.capabilities.missing_fields
         if not context.options.selection.is_everything:
-            await self._walk_selected(has_updated_at=has_updated_at)
+            await self._walk_selected()
             await self._flush()
             context.selected = context.tally.selected = frozenset(self._selected)
             self._context.tally.runs_seen = len(self._selected)
             return self._bookmark
         self._resume()
         self._changed.update((r, {}) for r in context.aside - context.resting)
-        if self._bookmark is None or not has_updated_at:
+        if self._bookmark is None or self._lacks_updated_at():
             await self._find_held()
+            self._is_from_scratch = True
             rows = HEAVY_PAGE_ROWS if self._bookmark is None else LIGHT_PAGE_ROWS
             await self._walk_heavy({}, page_rows=rows)
             self._is_whole = True
-            if "Run.updatedAt" not in context.client.capabilities.missing_fields:
+            if not self._lacks_updated_at():
                 with suppress(BudgetSpentError):  # it is for the next sync
                     await context.client.can_filter_updated_at(context.project)
         else:
             self._updated_at = parse_time(self._bookmark.get("updated_at"))
             await self._walk_light(await self._changed_filter(self._updated_at))
-            if not self._is_whole and not self._adds_up(run_count):
+            if not self._is_whole and (not self._adds_up(run_count) or self._is_sweep_due()):
                 await self._walk_light({})
+            if not self._is_whole and await self._fetch(self._doubtful()):
+                await self._walk_light({})
+            await self._check_some()
         await self._flush()
         if self._is_resumed:
             await self._look_again()
         if self._is_whole:
-            await self._mark_deleted(run_count)
+            await self._find_gone(run_count)
+        await self._flush()
+        await self._mark_deleted()
+        self._keep_marks()
         context.state.forget_walk(context.project.entity, context.project.project)
         return self._next_bookmark(run_count)
+
+    async def reconcile(self) -> None:
+        """Reads all runs in full, and repairs and reports what `run` has missed."""
+        if self._is_from_scratch:
+            return
+        self._stored = await asyncio.to_thread(read_index, self._context, whole=True)
+        self._seen, self._taken = set(), set()
+        await self._walk_heavy({}, page_rows=HEAVY_PAGE_ROWS, is_check=True)
+        await self._find_gone(None)
+        self._context.tally.drift += [
+            Drift("runs", self._path(run_id), "deleted_at") for run_id in sorted(self._gone)
+        ]
+        await self._flush()
+        await self._mark_deleted()
+
+    def _path(self, run_id: str) -> str:
+        return f"{self._context.project}/{run_id}"
+
+    def _lacks_updated_at(self) -> bool:
+        return "Run.updatedAt" in self._context.client.capabilities.missing_fields
+
+    def _alive(self) -> list[str]:
+        """Returns the runs that are held and not marked as deleted, in a fixed order."""
+        return sorted(r for r, stored in self._stored.items() if stored["deleted_at"] is None)
 
     def _adds_up(self, run_count: int | None) -> bool:
         """Says whether the runs held and met are as many as W&B claims."""
@@ -144,6 +202,22 @@ class RunSync:
         hidden = int((self._bookmark or {}).get("hidden", 0))
         return run_count == len(known) + hidden
 
+    def _is_sweep_due(self) -> bool:
+        """Says whether it is long ago that all runs were looked at."""
+        text = self._mark("swept")
+        return text is None or self._context.synced_at - datetime.fromisoformat(text) > SWEEP_AFTER
+
+    def _doubtful(self) -> list[str]:
+        """Returns runs that were live and that the server did not list as live or changed.
+
+        W&B may take a run to have crashed without moving any of its times.
+        """
+        return [
+            run_id
+            for run_id in self._alive()
+            if self._stored[run_id]["state"] in LIVE_STATES and run_id not in self._seen
+        ]
+
     async def survey(self, run_count: int | None) -> Survey:
         """Lists the runs that differ from what is held, in light pages; reads none of them.
 
@@ -153,7 +227,6 @@ class RunSync:
         context = self._context
         self._only_looks = True
         self._stored = await asyncio.to_thread(read_index, context, whole=True)
-        has_updated_at = "Run.updatedAt" not in context.client.capabilities.missing_fields
         gone: list[str] = []
         if not context.options.selection.is_everything:
             async for nodes in self._selected_pages():
@@ -161,7 +234,7 @@ class RunSync:
                     self._compare(node)
             context.selected = frozenset(self._selected)
         else:
-            if self._bookmark is not None and has_updated_at:
+            if self._bookmark is not None and not self._lacks_updated_at():
                 since = parse_time(self._bookmark.get("updated_at"))
                 await self._walk_light(await self._changed_filter(since))
             if not self._is_whole and (not self._pages_read or not self._adds_up(run_count)):
@@ -215,7 +288,7 @@ class RunSync:
         self._changed = {run_id: {} for run_id in position["changed"]}
         self._updated_at_first = parse_time(position["updated_at"])
 
-    async def _walk_selected(self, *, has_updated_at: bool) -> None:
+    async def _walk_selected(self) -> None:
         """Walks the runs that the sync is about; where ids are named, in heavy pages at once."""
         selection = self._context.options.selection
         if selection.runs:
@@ -227,7 +300,7 @@ class RunSync:
                     page_rows=HEAVY_PAGE_ROWS,
                     only=frozenset(names),
                 )
-        elif has_updated_at:
+        elif not self._lacks_updated_at():
             async for nodes in self._selected_pages():
                 for node in nodes:
                     self._compare(node)
@@ -277,18 +350,17 @@ class RunSync:
             return {}
         if not await context.client.can_filter_updated_at(context.project):
             return {}
-        instant = (since - LAG).strftime("%Y-%m-%dT%H:%M:%SZ")
+        instant = (min(since, self._began) - LAG).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {"$or": [{"updatedAt": {"$gte": instant}}, {"state": {"$in": list(LIVE_STATES)}}]}
 
     async def _walk_light(self, filters: dict[str, Any]) -> None:
         """Walks light pages, and fetches the runs that differ from what is held."""
-        self._is_whole = self._is_whole or not filters
         async for nodes in self._pages(
             "project_runs_light", filters, LIGHT_PAGE_ROWS, resumable=True
         ):
             for node in nodes:
-                if node["name"] not in self._seen or self._is_whole:
-                    self._compare(node)
+                self._compare(node)
+        self._is_whole = self._is_whole or not filters
         await self._fetch_changed()
 
     def _compare(self, node: dict[str, Any]) -> None:
@@ -306,38 +378,119 @@ class RunSync:
 
     async def _fetch_changed(self) -> None:
         """Fetches the runs that were found to differ."""
-        if self._only_looks:
-            return
-        wanted = list(self._changed)
-        for start in range(0, len(wanted), HEAVY_PAGE_ROWS):
-            names = wanted[start : start + HEAVY_PAGE_ROWS]
-            await self._walk_heavy(
-                {"name": {"$in": names}}, page_rows=HEAVY_PAGE_ROWS, only=frozenset(names)
-            )
-            for name in names:  # what was not met is gone
-                self._changed.pop(name, None)
+        if not self._only_looks:
+            self._seen -= await self._fetch(list(self._changed))
 
     async def _walk_heavy(
-        self, filters: dict[str, Any], *, page_rows: int, only: frozenset[str] | None = None
+        self,
+        filters: dict[str, Any],
+        *,
+        page_rows: int,
+        only: frozenset[str] | None = None,
+        is_check: bool = False,
     ) -> None:
-        selection = self._context.options.selection
         wanted = set(only or ())
-        async for nodes in self._pages(
-            "project_runs", filters, page_rows, resumable=only is None and not filters
-        ):
-            met = {n["name"]: n for n in nodes if only is None or n["name"] in only}
-            taken = {r: n for r, n in met.items() if takes(selection, n, is_heavy=True)}
-            self._selected.difference_update(met)
-            self._selected.update(taken)
-            for node in taken.values():
-                self._note(node)
-            await self._take([n for name, n in taken.items() if name not in self._taken])
-            self._taken.update(taken)
-            for name in met:
-                self._changed.pop(name, None)
-            wanted.difference_update(met)
+        resumable = only is None and not filters and not is_check
+        async for nodes in self._pages("project_runs", filters, page_rows, resumable=resumable):
+            met = [n for n in nodes if only is None or n["name"] in only]
+            await self._take_met(met, is_check=is_check)
+            wanted.difference_update(n["name"] for n in met)
             if only is not None and not wanted:
                 return
+        self._is_whole = self._is_whole or is_check
+
+    async def _take_met(self, nodes: Sequence[dict[str, Any]], *, is_check: bool = False) -> None:
+        """Counts runs that were read in full as seen, and takes those that the sync is about."""
+        chosen = {
+            n["name"]: n for n in nodes if takes(self._context.options.selection, n, is_heavy=True)
+        }
+        self._selected.difference_update(n["name"] for n in nodes)
+        self._selected.update(chosen)
+        for node in chosen.values():
+            self._note(node)
+        await self._take(list(chosen.values()), is_check=is_check)
+        for node in nodes:
+            self._changed.pop(node["name"], None)
+
+    async def _fetch(self, names: Sequence[str], *, is_check: bool = False) -> set[str]:
+        """Takes runs by their names, and returns those that W&B lacks.
+
+        Each is asked for by itself, many to a request: a filter may be ignored, or lag behind.
+        """
+        gone: set[str] = set()
+        for start in range(0, len(names), FETCH_RUNS):
+            gone |= await self._fetch_batch(names[start : start + FETCH_RUNS], is_check=is_check)
+        return gone
+
+    async def _fetch_batch(self, names: Sequence[str], *, is_check: bool) -> set[str]:
+        context = self._context
+        variables = {
+            "entity": context.project.entity,
+            "project": context.project.project,
+            **{f"n{index}": name for index, name in enumerate(names)},
+        }
+        try:
+            data = await context.client.execute(
+                runs_by_name_document(len(names)),
+                variables,
+                max_attempts=ATTEMPTS_BEFORE_SHRINKING if len(names) > 1 else None,
+            )
+        except ApiError as error:
+            if len(names) == 1 or not is_too_large(error):
+                raise
+            middle = len(names) // 2
+            first = await self._fetch_batch(names[:middle], is_check=is_check)
+            return first | await self._fetch_batch(names[middle:], is_check=is_check)
+        project = data.get("project")
+        if project is None:
+            raise ResponseShapeError(
+                f"{context.project}: the server no longer shows the project; sync again",
+                operation="RunsByName",
+            )
+        nodes = [n for index in range(len(names)) if (n := project.get(f"r{index}")) is not None]
+        context.progress(PageFetched(project=str(context.project), rows=len(nodes)))
+        await self._take_met(nodes, is_check=is_check)
+        for name in names:  # what was not met is gone
+            self._changed.pop(name, None)
+        return set(names) - {node["name"] for node in nodes}
+
+    async def _check_some(self) -> None:
+        """Reads some runs in full that seem unchanged, other ones each time.
+
+        An edit that moves no time and stands in no light page would not be found otherwise.
+        """
+        last = self._mark("checked") or ""
+        alive = self._alive()
+        place = bisect.bisect_right(alive, last)
+        names = [r for r in alive[place:] + alive[:place] if r not in self._taken][:CHECKED_RUNS]
+        if not names or not self._is_check_due():
+            return
+        gone = await self._fetch(names, is_check=True)
+        if gone and not self._is_whole:
+            await self._walk_light({})
+        self._checked = names[-1]
+
+    def _is_check_due(self) -> bool:
+        """Says whether it is long ago that some runs were read in full."""
+        text = self._mark("checked_at")
+        return text is None or self._context.synced_at - datetime.fromisoformat(text) >= CHECK_AFTER
+
+    def _keep_marks(self) -> None:
+        """Notes which runs were looked at, once what was found is committed."""
+        if self._is_from_scratch or self._checked is not None:
+            self._set_mark("checked_at", self._context.synced_at.isoformat())
+        if self._is_whole and not self._has_gaps:
+            self._set_mark("swept", self._context.synced_at.isoformat())
+        if self._checked is not None:
+            self._set_mark("checked", self._checked)
+
+    def _mark(self, name: str) -> str | None:
+        project = self._context.project
+        return self._context.state.mark(name, project.entity, project.project)
+
+    def _set_mark(self, name: str, value: str) -> None:
+        project = self._context.project
+        self._context.state.set_mark(name, project.entity, project.project, value)
 
     async def _pages(
         self, name: str, filters: dict[str, Any], page_rows: int, *, resumable: bool = False
@@ -362,7 +515,8 @@ class RunSync:
                     prefetch=True,
                     start=after,
                 ):
-                    nodes = [node for node in page.nodes if node is not None]
+                    self._has_gaps = self._has_gaps or page.has_gaps
+                    nodes = page.nodes
                     self._pages_read += 1
                     self._page_rows = max(self._page_rows, len(nodes) if page.has_next else 0)
                     context.progress(PageFetched(project=str(context.project), rows=len(nodes)))
@@ -385,13 +539,27 @@ class RunSync:
             self._updated_at = updated_at
         return updated_at
 
-    async def _take(self, nodes: list[dict[str, Any]]) -> None:
-        """Buffers the runs of a page that differ from what is held."""
+    async def _take(self, nodes: Sequence[dict[str, Any]], *, is_check: bool = False) -> None:
+        """Buffers the runs that differ from what is held, each once.
+
+        Args:
+            nodes: Runs in full.
+            is_check: Whether they ought not to differ.
+        """
+        fresh = {
+            n["name"]: n
+            for n in nodes
+            if n["name"] not in self._taken and n["name"] not in self._context.resting
+        }
+        self._taken.update(n["name"] for n in nodes)
+        if fresh:
+            await self._build(list(fresh.values()), is_check=is_check)
+
+    async def _build(self, nodes: list[dict[str, Any]], *, is_check: bool) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         context = self._context
-        nodes = [node for node in nodes if node["name"] not in context.resting]
         try:
             rows = await asyncio.to_thread(
                 build_run_rows, nodes, context.project, context.synced_at
@@ -399,7 +567,7 @@ class RunSync:
         except ExtractError as error:
             if len(nodes) > 1:
                 for node in nodes:
-                    await self._take([node])
+                    await self._build([node], is_check=is_check)
                 return
             project = context.project
             context.set_aside(RunPath(project.entity, project.project, nodes[0]["name"]), error)
@@ -424,6 +592,10 @@ class RunSync:
                     )
                     for table in TABLES
                 }
+            )
+        if is_check:
+            self._context.tally.drift += await asyncio.to_thread(
+                find_run_drift, self._context, rows, self._began
             )
         self._buffer.append(rows)
         self._buffered += len(changed)
@@ -463,66 +635,37 @@ class RunSync:
 
         self._held = await asyncio.to_thread(read)
 
-    async def _mark_deleted(self, run_count: int | None) -> None:
-        """Marks the runs that a whole walk did not meet, unless the server hides what it counts."""
-        gone = [
-            run_id
-            for run_id, stored in self._stored.items()
-            if run_id not in self._seen and stored["deleted_at"] is None
-        ]
-        if not gone or (run_count is not None and run_count > len(self._seen)):
-            return
-        if self._is_resumed:
-            gone = await self._confirm_gone(gone)
-        if not gone:
-            return
-        import pyarrow as pa
+    async def _find_gone(self, run_count: int | None) -> None:
+        """Looks for the runs that a whole walk did not meet; W&B lacks those that are gone.
 
-        context = self._context
-
-        def read() -> pa.Table:
-            table = context.lake.read(
-                "runs", filters=[*project_filter(context), ("run_id", "in", gone)]
-            )
-            place = table.schema.get_field_index("deleted_at")
-            marks = pa.array([context.synced_at] * table.num_rows, pa.timestamp("us", tz="UTC"))
-            return table.set_column(place, table.schema.field(place), marks)
-
-        rows = await asyncio.to_thread(read)
-        await context.write("runs", rows, scope=rows.select(["entity", "project", "run_id"]))
-
-    async def _confirm_gone(self, names: list[str]) -> list[str]:
-        """Returns those of the runs that W&B does not show when it is asked for them by name.
-
-        Pages shift while a walk is interrupted, and may hide a run from it.
+        Where the server hides more of what it counts than before, nothing is taken to be gone.
         """
-        there: set[str] = set()
-        for start in range(0, len(names), LIGHT_PAGE_ROWS):
-            asked = {"name": {"$in": names[start : start + LIGHT_PAGE_ROWS]}}
-            async for nodes in self._pages("project_runs_light", asked, LIGHT_PAGE_ROWS):
-                for node in nodes:
-                    if node["name"] in asked["name"]["$in"]:
-                        there.add(node["name"])
-                        self._compare(node)
-        await self._fetch_changed()
-        await self._flush()
-        return [name for name in names if name not in there]
+        hidden = (self._bookmark or {}).get("hidden", 0)
+        missed = [run_id for run_id in self._alive() if run_id not in self._seen]
+        if self._has_gaps or (run_count is not None and run_count - len(self._seen) > hidden):
+            return
+        self._gone = await self._fetch(missed)
+
+    async def _mark_deleted(self) -> None:
+        if self._gone:
+            which = ("run_id", "in", sorted(self._gone))
+            await self._context.amend(
+                "runs",
+                [*project_filter(self._context), which],
+                {"deleted_at": self._context.synced_at},
+            )
 
     def _next_bookmark(self, run_count: int | None) -> dict[str, Any]:
-        self._context.tally.runs_seen = len(self._seen | set(self._stored))
-        hidden = (self._bookmark or {}).get("hidden", 0)
+        context, bookmark = self._context, self._bookmark or {}
+        context.tally.runs_seen = len(self._seen | set(self._stored))
+        hidden = bookmark.get("hidden", 0)
         if self._is_whole and run_count is not None and not self._is_resumed:
-            hidden = run_count - len(self._seen)
-        times = [t for t in (self._updated_at, self._updated_at_first) if t is not None]
-        return {
-            "updated_at": min(times).isoformat() if times else None,
-            "hidden": hidden,
-        }
-
-
-def project_filter(context: Context) -> list[tuple[str, str, Any]]:
-    """Returns the lake filter for the context's project."""
-    return [("entity", "=", context.project.entity), ("project", "=", context.project.project)]
+            hidden = max(0, run_count - len((self._seen | set(self._alive())) - self._gone))
+        updated_at = bookmark.get("updated_at")
+        if not self._has_gaps:
+            times = [t for t in (self._updated_at, self._updated_at_first) if t is not None]
+            updated_at = min(*times, self._began).isoformat() if times else None
+        return {"updated_at": updated_at, "hidden": hidden}
 
 
 def read_index(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wbsync.api import iter_pages, load_document
 from wbsync.errors import NotFoundError
 from wbsync.model import ProjectPath
+from wbsync.sync.moves import list_projects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from wbsync.api import Client
     from wbsync.model import Source, SyncOptions
+
+    Follow = Callable[[str, dict[str, str | None], bool], Awaitable[None]]
 
 Chosen = dict[ProjectPath, "SyncOptions"]
 
@@ -45,22 +47,26 @@ def _exactness(source: Source) -> int:
     return 2 if source.pattern.is_exact else 1 if source.pattern.project else 0
 
 
-async def resolve_sources(client: Client, sources: Sequence[Source]) -> Chosen:
+async def resolve_sources(
+    client: Client, sources: Sequence[Source], follow: Follow | None = None
+) -> Chosen:
     """Returns the projects that sources name; asks the server for those of globs and entities.
+
+    Args:
+        client: Whom to ask.
+        sources: The sources.
+        follow: Told of each entity's projects, by name and internal id, and whether the list is
+            whole; None for nobody.
 
     Raises:
         NotFoundError: An entity or a glob leads to no project.
     """
     listed: list[ProjectPath] = []
     for entity in dict.fromkeys(s.pattern.entity for s in sources if not s.pattern.is_exact):
-        async for page in iter_pages(
-            client,
-            load_document("projects"),
-            {"entity": entity},
-            connection=lambda data: data.get("models"),
-            page_rows=200,
-        ):
-            listed += [ProjectPath(entity, node["name"]) for node in page.nodes]
+        names, is_whole = await list_projects(client, entity)
+        if follow is not None:
+            await follow(entity, names, is_whole)
+        listed += [ProjectPath(entity, name) for name in names]
     for source in sources:
         if not source.pattern.is_exact and not choose([source], listed):
             entity, glob = source.pattern.entity, source.pattern.project

@@ -16,12 +16,13 @@ from wbsync.extract.rows import nodes_of
 from wbsync.model import SyncOptions
 from wbsync.progress import RunsPlanned
 from wbsync.sync.artifact_files import sync_artifact_files
+from wbsync.sync.artifacts import sync_artifacts
+from wbsync.sync.checks import HistoryCheck
 from wbsync.sync.console_logs import sync_console_logs
 from wbsync.sync.entity import TABLES as ENTITY_TABLES
 from wbsync.sync.entity import sync_entity
 from wbsync.sync.events import EventSync
 from wbsync.sync.history import HistorySync
-from wbsync.sync.inventory import sync_artifacts, sync_sweeps
 from wbsync.sync.outlook import (
     foresee_artifact_files,
     foresee_artifacts,
@@ -39,10 +40,12 @@ from wbsync.sync.reports import sync_reports
 from wbsync.sync.run_files import sync_run_files
 from wbsync.sync.runs import TABLES as RUN_TABLES
 from wbsync.sync.runs import RunSync, read_index
+from wbsync.sync.sweeps import sync_sweeps
 from wbsync.tables import table_names
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
+    from datetime import datetime
 
     from wbsync.sync.context import Context, EntityContext
     from wbsync.sync.outlook import Load, Outlook
@@ -56,12 +59,17 @@ class Opening:
     """The project as ProjectState selects it."""
     bookmark: dict[str, Any] | None
     """Up to where runs are held; None before a first whole walk."""
+    began: datetime
+    """The server's clock at that request: what changes later, the sync may miss."""
     refused: dict[str, str] = field(default_factory=dict)
     """Fields of the project that the server refused, with its words; they are null above."""
-    sweeps_due: bool = False
-    """Whether runs changed since sweeps were last read: a sweep's best run may be another."""
     pending: list[str] = field(default_factory=list)
     """Streams that the last sync left when its budget was spent, by their first table."""
+    is_first: bool = field(init=False)
+    """Whether this is the project's first whole sync."""
+
+    def __post_init__(self) -> None:
+        self.is_first = self.bookmark is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +103,17 @@ class EntityStream:
 
 
 async def _runs(context: Context, opening: Opening) -> None:
-    sync = RunSync(context, opening.bookmark)
+    runs = RunSync(context, opening.bookmark, opening.began)
     try:
-        opening.bookmark = await sync.run(opening.project.get("runCount"))
+        opening.bookmark = await runs.run(opening.project.get("runCount"))
+        if context.options.full and context.options.selection.is_everything:
+            await runs.reconcile()
     except BudgetSpentError:
-        await sync.stop()
+        await runs.stop()
         raise
-    finally:
-        opening.sweeps_due = opening.sweeps_due or bool(context.tally.runs_changed)
 
 
 async def _history(context: Context, opening: Opening) -> None:
-    del opening
     runs = await asyncio.to_thread(read_index, context)
     history = HistorySync(context, runs)
     jobs = await asyncio.to_thread(history.plan)
@@ -114,6 +121,8 @@ async def _history(context: Context, opening: Opening) -> None:
         RunsPlanned(project=str(context.project), runs_total=len(runs), runs_to_fetch=len(jobs))
     )
     await history.run(jobs)
+    if context.options.full and not opening.is_first:
+        await HistoryCheck(context, runs).check()
 
 
 async def _system_metrics(context: Context, opening: Opening) -> None:
@@ -133,15 +142,12 @@ async def _console_logs(context: Context, opening: Opening) -> None:
 
 
 async def _sweeps(context: Context, opening: Opening) -> None:
-    await sync_sweeps(
-        context, nodes_of(opening.project.get("sweeps")), runs_changed=opening.sweeps_due
-    )
-    opening.sweeps_due = False
+    await sync_sweeps(context, nodes_of(opening.project.get("sweeps")), opening.began)
 
 
 async def _artifacts(context: Context, opening: Opening) -> None:
     if "artifactTypes" in opening.project:
-        await sync_artifacts(context, nodes_of(opening.project["artifactTypes"]))
+        await sync_artifacts(context, opening.project["artifactTypes"] or {}, opening.began)
 
 
 async def _artifact_files(context: Context, opening: Opening) -> None:

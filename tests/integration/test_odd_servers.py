@@ -1,0 +1,283 @@
+"""Servers whose clock, filters, pages or exports are not what one would like."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import wbsync
+from wbsync.progress import PageFetched
+from wbsync.sandbox.process import Sandbox
+from wbsync.sync import runs as runs_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Account = Any
+    HeldContent = Callable[[Any, str], dict[str, Any]]
+
+
+def rows(first: int, count: int, key: str = "loss") -> list[dict[str, Any]]:
+    """Returns logged rows from a step on."""
+    return [
+        {"_step": step, "_timestamp": 1.7e9 + step, key: step / 2}
+        for step in range(first, first + count)
+    ]
+
+
+def finished(account: Account, project: str, *names: str) -> None:
+    """Makes runs that have ended."""
+    for name in names:
+        account.upsert(project, name, config={"lr": {"value": 1, "desc": None}})
+        account.log(project, name, rows(0, 3), done=True)
+
+
+class Mirror:
+    """A warehouse that is compared with its server."""
+
+    def __init__(self, account: Account, root: Path, held_content_of: HeldContent) -> None:
+        self.account = account
+        self.warehouse = wbsync.open(root)
+        self._held = held_content_of
+
+    def sync(self, **options: Any) -> Any:
+        """Syncs."""
+        sandbox = self.account.sandbox
+        return self.warehouse.sync(
+            "sandbox/p", base_url=sandbox.base_url, api_key=sandbox.api_key, **options
+        )
+
+    def check(self) -> None:
+        """The warehouse is the server's equal."""
+        wanted, found = self.account.content(), self._held(self.warehouse, "sandbox")
+        for table, content in wanted.items():
+            assert found[table] == content, table
+
+    def tags(self) -> dict[str, str]:
+        """Returns the tags of the runs."""
+        return dict(self.warehouse.sql("SELECT run_id, tags FROM runs").fetchall())
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the runs that each sync reads in full though they seem unchanged."""
+    monkeypatch.setattr(runs_module, "CHECKED_RUNS", 0)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("ahead_s", [-7200.0, 7200.0])
+def test_the_servers_clock_is_wrong(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent, ahead_s: float
+) -> None:
+    """A clock that is ahead or behind, and one that is set back, hide no edit."""
+    with Sandbox(tmp_path / "data", options=["--clock-skew", str(ahead_s)]) as sandbox:
+        account = account_of(sandbox)
+        finished(account, "p", "a", "b")
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        mirror.sync()
+        account.ahead_s = ahead_s
+        account.pass_time(3600)
+        account.edit("p", "a", tags=["later"])
+        mirror.sync()
+        mirror.check()
+        account.pass_time(-7200)
+        account.edit("p", "b", tags=["after the clock was set back"])
+        mirror.sync()
+        mirror.check()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_changes_while_all_is_read_is_found_next_time(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent
+) -> None:
+    """The newest change seen is no bound: a run that was read before it may have changed since."""
+    with Sandbox(tmp_path / "data", options=["--max-page-rows", "2"]) as sandbox:
+        account = account_of(sandbox)
+        finished(account, "p", *"abcdef")
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        pages = 0
+
+        def meddle(event: object) -> None:
+            nonlocal pages
+            if isinstance(event, PageFetched):
+                pages += 1
+                if pages == 2:
+                    account.pass_time(60)
+                    account.edit("p", "a", tags=["while it was read"])
+                    account.pass_time(7200)
+                    account.edit("p", "f", tags=["last"])
+
+        mirror.sync(progress=meddle)
+        assert mirror.tags()["f"] == '["last"]'
+        assert mirror.tags()["a"] == "[]"
+        mirror.sync()
+        mirror.check()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_filters_show_new_data_minutes_late(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent
+) -> None:
+    """What a filter does not show yet is found later; a new run at once, as the count tells."""
+    with Sandbox(tmp_path / "data", options=["--lag", "600"]) as sandbox:
+        account = account_of(sandbox)
+        finished(account, "p", "a", "b")
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        mirror.sync()
+        account.pass_time(3600)
+        mirror.sync()
+        account.pass_time(3600)
+        account.edit("p", "a", tags=["late"])
+        account.pass_time(60)
+        finished(account, "p", "new")
+        mirror.sync()
+        assert set(mirror.tags()) == {"a", "b", "new"}
+        account.pass_time(700)
+        account.edit("p", "b", tags=["newer"])
+        account.pass_time(700)
+        mirror.sync()
+        mirror.check()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_filters_and_order_are_ignored(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent
+) -> None:
+    """A server that takes a filter and does not heed it is asked for all, and for runs by name."""
+    options = ["--ignore", "filters,order", "--max-page-rows", "3"]
+    with Sandbox(tmp_path / "data", options=options) as sandbox:
+        account = account_of(sandbox)
+        finished(account, "p", *"abcdefgh")
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        mirror.sync()
+        mirror.check()
+        account.pass_time(3600)
+        account.edit("p", "d", config={"lr": {"value": 3, "desc": None}})
+        account.delete_run("p", "e")
+        finished(account, "p", "i")
+        report = mirror.sync()
+        assert report.runs_changed == 2
+        mirror.check()
+        assert not mirror.sync().rows
+
+
+def test_cursors_are_ignored(tmp_path: Path, account_of: Any, held_content_of: HeldContent) -> None:
+    """A server that gives the same page for ever ends in an error, and not in deletions."""
+    with Sandbox(tmp_path / "data") as sandbox:
+        account = account_of(sandbox)
+        finished(account, "p", *"abcde")
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        mirror.sync()
+        account.close()
+    options = ["--ignore", "cursors", "--max-page-rows", "2", "--without", "updatedAtFilter"]
+    with Sandbox(tmp_path / "data", options=options) as sandbox:
+        mirror.account = account_of(sandbox)
+        with pytest.raises(wbsync.errors.ApiError, match="cursor"):
+            mirror.sync()
+    assert set(mirror.tags()) == set("abcde")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("filters", [True, False])
+def test_pages_shift_while_they_are_read(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent, *, filters: bool
+) -> None:
+    """Runs that go and come between two pages make no other run seem deleted or unchanged."""
+    options = ["--offset-cursors", "--max-page-rows", "3"]
+    options += [] if filters else ["--without", "updatedAtFilter"]
+    with Sandbox(tmp_path / "data", options=options) as sandbox:
+        account = account_of(sandbox)
+        names = [f"r{index:02}" for index in range(14)]
+        finished(account, "p", *names)
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        pages = 0
+
+        def meddle(event: object) -> None:
+            """Deletes a run of the page just read, and makes another."""
+            nonlocal pages
+            if isinstance(event, PageFetched):
+                pages += 1
+                if pages in {2, 3}:
+                    account.delete_run("p", names.pop(0))
+                    names.append(f"new{pages}{len(names)}")
+                    account.upsert("p", names[-1])
+
+        mirror.sync(progress=meddle)
+        assert set(names) - {n for n in names if n.startswith("new")} <= set(mirror.tags())
+        mirror.sync()
+        mirror.check()
+        pages = 0
+        for name in names:
+            account.pass_time(2)
+            account.edit("p", name, tags=["edited"])
+        mirror.sync(progress=meddle)
+        edited = [n for n in names if not n.startswith("new")]
+        assert all(mirror.tags()[name] == '["edited"]' for name in edited)
+        mirror.sync()
+        mirror.check()
+
+
+def test_parts_are_exported_between_syncs(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent
+) -> None:
+    """Whatever part of a history is exported, in whatever order, each row is held once."""
+    with Sandbox(tmp_path / "data", options=["--seed", "3"]) as sandbox:
+        account = account_of(sandbox)
+        account.upsert("p", "steady")
+        account.upsert("p", "mixed")
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        for index, offered in enumerate(("none", "half", "all", "half", "none", "all")):
+            account.admin("exports", offered=offered)
+            account.pass_time(60)
+            account.log("p", "steady", rows(index * 2500, 2500))
+            # Two writers: one goes on, the other one repeats steps that the first has logged.
+            new = rows(index * 4, 4)
+            again = [row | {"_timestamp": row["_timestamp"] + 1e6, "other": 1.0} for row in new]
+            account.log("p", "mixed", [*new, *again[:3]], done=index > 2)
+            mirror.sync()
+            mirror.check()
+        account.pass_time(60)
+        account.log("p", "steady", [], done=True)
+        mirror.sync()
+        mirror.check()
+        assert not mirror.sync(full=True).drift
+
+
+def test_what_no_time_tells_is_found_all_the_same(
+    tmp_path: Path, account_of: Any, monkeypatch: pytest.MonkeyPatch, held_content_of: HeldContent
+) -> None:
+    """An edit that moves no time is found in turn, or by --full, and reported as missed."""
+    with Sandbox(tmp_path / "data", options=["--unstamped", "config"]) as sandbox:
+        account = account_of(sandbox)
+        names = [f"r{index}" for index in range(6)]
+        finished(account, "p", *names)
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        mirror.sync()
+        account.pass_time(3600)
+        account.edit("p", "r4", config={"lr": {"value": 5, "desc": None}})
+        monkeypatch.setattr(runs_module, "CHECKED_RUNS", 2)
+        monkeypatch.setattr(runs_module, "CHECK_AFTER", timedelta(0))
+        drift = [d for _ in range(3) for d in mirror.sync().drift]
+        assert {(d.table, d.key, d.field) for d in drift} == {
+            ("runs", "sandbox/p/r4", "config"), ("runs", "sandbox/p/r4", "config_raw"),
+        }  # fmt: skip
+        mirror.check()
+
+        monkeypatch.setattr(runs_module, "CHECKED_RUNS", 0)
+        account.edit("p", "r1", config={"lr": {"value": 7, "desc": None}})
+        assert not mirror.sync().rows
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "wbsync", "-w", str(tmp_path / "w"), "sync", "sandbox/p",
+                "--full",
+            ],
+            env=sandbox.env(), check=True, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert "had missed runs sandbox/p/r1: config\n" in done.stdout
+        mirror.check()
+        assert not mirror.sync(full=True).drift
