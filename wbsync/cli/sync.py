@@ -299,6 +299,7 @@ def _options(
             filters=entry.filter or None,
         ),
         retry=bool(flags.get("retry")),
+        full=bool(flags.get("full")),
     )
 
 
@@ -352,6 +353,10 @@ def _print_report(report: SyncReport, root: str) -> None:
         click.echo(f"still set aside: {len(report.set_aside):,}; see wbsync status")
     if report.outcome == "stopped":
         click.echo("stopped, as the requests or minutes allowed are used up; sync again to go on")
+    for drift in report.drift[:20]:
+        click.echo(f"had missed {drift.table} {plain(drift.key)}: {plain(drift.field)}")
+    if len(report.drift) > 20:
+        click.echo(f"… and {len(report.drift) - 20} more; see --json")
     for left in report.left[:20]:
         click.echo(f"left: {plain(left.what)}: {plain(left.reason)}")
     if len(report.left) > 20:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from wbsync.lake.delta import Filter
     from wbsync.sync.context import EntityContext
 
+TIMELINES = frozenset({"history", "history_keys", "system_metrics"})
+"""Tables whose cursors say which timeline of a run is held; others are read again when it moves."""
+
 NONE = Cursor(storage_id=None, last_step=None, rows=0, claimed_rows=None, claimed_last_step=None)
 """Says that nothing of a run is held."""
 
@@ -161,7 +164,7 @@ def _scope(entity: str, project: str) -> Any:
 
 
 def _cursors(context: EntityContext, table: str, project: str) -> dict[str, Cursor]:
-    if all(column.name != "run_id" for column in load_table(table).columns):
+    if table not in TIMELINES:
         return {}
     cursors = Cursors(context.lake, context.state, table)
     cursors.catch_up()
