@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types arch unit bench docs sandbox clean
+.PHONY: help setup demo test test-long lint types arch unit bench docs sandbox clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ arch: $(VENV)/.ready ## Which way imports may run
 
 unit: setup ## Tests; ARGS="-k name" for some
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+test-long: $(VENV)/.ready ## Random changes on every kind of server, an hour of them
+	WBSYNC_LONG=1 $(BIN)/python -m pytest -q -n 2 tests/property $(ARGS)
 
 bench: $(VENV)/.ready ## Measure the budgets on the sandbox; ARGS="history" for some
 	$(BIN)/python benchmarks/bench.py $(ARGS)

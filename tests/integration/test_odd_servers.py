@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import wbsync
+from wbsync.lake import Lake
 from wbsync.progress import PageFetched
 from wbsync.sandbox.process import Sandbox
 from wbsync.sync import runs as runs_module
@@ -45,11 +49,11 @@ class Mirror:
         self.warehouse = wbsync.open(root)
         self._held = held_content_of
 
-    def sync(self, **options: Any) -> Any:
+    def sync(self, source: str = "sandbox/p", **options: Any) -> Any:
         """Syncs."""
         sandbox = self.account.sandbox
         return self.warehouse.sync(
-            "sandbox/p", base_url=sandbox.base_url, api_key=sandbox.api_key, **options
+            source, base_url=sandbox.base_url, api_key=sandbox.api_key, **options
         )
 
     def check(self) -> None:
@@ -70,23 +74,26 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("ahead_s", [-7200.0, 7200.0])
 def test_the_servers_clock_is_wrong(
-    tmp_path: Path, account_of: Any, held_content_of: HeldContent, ahead_s: float
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent
 ) -> None:
     """A clock that is ahead or behind, and one that is set back, hide no edit."""
-    with Sandbox(tmp_path / "data", options=["--clock-skew", str(ahead_s)]) as sandbox:
+    with Sandbox(tmp_path / "data", options=["--clock-skew", "-7200"]) as sandbox:
         account = account_of(sandbox)
+        account.ahead_s = -7200
         finished(account, "p", "a", "b")
         mirror = Mirror(account, tmp_path / "w", held_content_of)
         mirror.sync()
-        account.ahead_s = ahead_s
-        account.pass_time(3600)
-        account.edit("p", "a", tags=["later"])
+        account.pass_time(600)
+        account.edit("p", "a", tags=["while it is behind"])
         mirror.sync()
         mirror.check()
-        account.pass_time(-7200)
-        account.edit("p", "b", tags=["after the clock was set back"])
+        account.pass_time(4 * 3600)
+        account.edit("p", "a", tags=["while it is ahead"])
+        mirror.sync()
+        mirror.check()
+        account.pass_time(-3600)
+        account.edit("p", "b", tags=["after it was set back"])
         mirror.sync()
         mirror.check()
 
@@ -234,7 +241,7 @@ def test_parts_are_exported_between_syncs(
         for index, offered in enumerate(("none", "half", "all", "half", "none", "all")):
             account.admin("exports", offered=offered)
             account.pass_time(60)
-            account.log("p", "steady", rows(index * 2500, 2500))
+            account.log("p", "steady", rows(index * 800, 800))
             # Two writers: one goes on, the other one repeats steps that the first has logged.
             new = rows(index * 4, 4)
             again = [row | {"_timestamp": row["_timestamp"] + 1e6, "other": 1.0} for row in new]
@@ -281,3 +288,89 @@ def test_what_no_time_tells_is_found_all_the_same(
         assert "had missed runs sandbox/p/r1: config\n" in done.stdout
         mirror.check()
         assert not mirror.sync(full=True).drift
+
+
+def test_a_move_that_breaks_off_is_taken_up_again(
+    tmp_path: Path, account_of: Any, monkeypatch: pytest.MonkeyPatch, held_content_of: HeldContent
+) -> None:
+    """A project whose rows were moved in part when the disk failed is whole after the next sync."""
+    with Sandbox(tmp_path / "data") as sandbox:
+        account = account_of(sandbox)
+        finished(account, "p", "a", "b")
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        mirror.sync()
+        amend = Lake.amend
+        for turn, breaks_at in enumerate((2, 6, 11)):
+            # Each time to a name that another project had, with runs of the same names.
+            finished(account, "q", "a")
+            mirror.sync("sandbox/q")
+            account.delete_project("q")
+            mirror.sync("sandbox/q")
+            account.pass_time(3600)
+            account.rename_project("p", "q")
+            calls = itertools.count()
+
+            def breaks(*args: Any, calls: Any = calls, last: int = breaks_at) -> Any:
+                if next(calls) == last:
+                    raise wbsync.errors.WarehouseError("the disk is full")
+                return amend(*args)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Lake, "amend", breaks)
+                with pytest.raises(wbsync.errors.WarehouseError):
+                    mirror.sync("sandbox/q")
+            before = len(sandbox.requests())
+            mirror.sync("sandbox/q")
+            asked = {f for r in sandbox.requests()[before:] for f in r.get("fields") or ()}
+            assert not asked & HISTORY_FIELDS
+            mirror.check()
+            account.rename_project("q", "p")
+            mirror.sync()
+            mirror.check()
+            assert not mirror.sync().rows, turn
+
+
+HISTORY_FIELDS = {"history", "sampledHistory", "events", "parquetHistory"}
+
+
+def test_what_a_sync_of_ten_thousand_runs_costs(
+    tmp_path: Path, account_of: Any, monkeypatch: pytest.MonkeyPatch, held_content_of: HeldContent
+) -> None:
+    """Nothing changed: 3 requests, or 13 where W&B cannot filter; ten edits: two more at most."""
+    data = tmp_path / "data"
+    for runs, steps in (("9950", "0"), ("50", "5")):
+        subprocess.run(
+            [
+                sys.executable, "-m", "wbsync", "sandbox", "seed", "--data", str(data),
+                "--project", "p", "--runs", runs, "--steps", steps, "--keys", "1",
+            ],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+    with closing(sqlite3.connect(data / "sandbox.sqlite")) as db, db:
+        db.execute("UPDATE runs SET state = 'finished', updatedAt = createdAt")
+    for options, budget in (([], 3), (["--without", "updatedAtFilter"], 13)):
+        with Sandbox(data, options=options) as sandbox:
+            account = account_of(sandbox)
+            mirror = Mirror(account, tmp_path / "w", held_content_of)
+            if not options:
+                with monkeypatch.context() as patch:
+                    patch.setattr(runs_module, "HEAVY_PAGE_ROWS", 1000)
+                    assert mirror.sync().runs_changed == 10_000
+            mirror.sync()  # learns what the server can do
+
+            before = len(sandbox.requests())
+            report = mirror.sync()
+            assert report.runs == 10_000
+            assert not report.rows
+            assert report.requests <= budget
+
+            names = [
+                n for (n,) in mirror.warehouse.sql("SELECT run_id FROM runs LIMIT 10").fetchall()
+            ]
+            for name in names:
+                account.edit("p", name, tags=[f"edited {budget}"])
+            report = mirror.sync()
+            assert report.runs_changed == 10
+            assert report.requests <= budget + 2
+            asked = sandbox.requests()[before:]
+            assert not {f for r in asked for f in r.get("fields") or ()} & HISTORY_FIELDS

@@ -129,16 +129,15 @@ async def _move(context: EntityContext, old: str, new: str) -> None:
         for name in _tables("project"):
             empty = load_table(name).arrow().empty_table()
             lost = await asyncio.to_thread(_cursors, context, name, new)
-            await context.write(
-                name,
-                empty,
-                scope=scope,
-                metadata=_metadata(context, new, dict.fromkeys(lost, NONE)),
-            )
+            metadata = Cursors.metadata(dict.fromkeys(lost, NONE)) if lost else None
+            await context.write(name, empty, scope=scope, metadata=metadata)
     for name in _tables("project"):
         held = await asyncio.to_thread(_cursors, context, name, old)
-        kept = {run_id: replace(cursor, storage_id=None) for run_id, cursor in held.items()}
-        metadata = _metadata(context, new, kept)
+        reached = dict.fromkeys(held, NONE) | {
+            replace(run, project=new): replace(cursor, storage_id=None)
+            for run, cursor in held.items()
+        }
+        metadata = Cursors.metadata(reached) if reached else None
         await context.amend(name, _of(context, old), {"project": new}, metadata=metadata)
 
 
@@ -163,17 +162,10 @@ def _scope(entity: str, project: str) -> Any:
     return pa.table({"entity": [entity], "project": [project]})
 
 
-def _cursors(context: EntityContext, table: str, project: str) -> dict[str, Cursor]:
+def _cursors(context: EntityContext, table: str, project: str) -> dict[RunPath, Cursor]:
     if table not in TIMELINES:
         return {}
     cursors = Cursors(context.lake, context.state, table)
     cursors.catch_up()
-    return cursors.of_project(ProjectPath(context.entity, project))
-
-
-def _metadata(
-    context: EntityContext, project: str, cursors: dict[str, Cursor]
-) -> dict[str, str] | None:
-    if not cursors:
-        return None
-    return Cursors.metadata({RunPath(context.entity, project, r): c for r, c in cursors.items()})
+    found = cursors.of_project(ProjectPath(context.entity, project))
+    return {RunPath(context.entity, project, run_id): c for run_id, c in found.items()}
