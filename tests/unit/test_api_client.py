@@ -566,7 +566,9 @@ def test_a_walk_over_a_bad_connection_is_complete() -> None:
         variables = request.json["variables"]
         start = int(variables.get("cursor") or 0)
         end = min(300, start + min(10, variables["perPage"]))
-        edges = [{"node": {"id": i, "name": str(i)}, "cursor": str(i + 1)} for i in range(start, end)]
+        edges = [
+            {"node": {"id": i, "name": str(i)}, "cursor": str(i + 1)} for i in range(start, end)
+        ]
         info = {"endCursor": str(end), "hasNextPage": end < 300}
         return Reply(body={"data": {"models": {"edges": edges, "pageInfo": info}}})
 
