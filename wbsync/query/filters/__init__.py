@@ -1,0 +1,18 @@
+"""The filter language: W&B's way of asking, answered by SQL over the warehouse.
+
+    parse_filter      text or dictionary -> checked, frozen tree
+    build_select      tree, order, columns -> one SELECT, as sqlglot's nodes
+    push_down         tree -> what a W&B server may be asked, which never loses a run
+
+docs/filters.md says what each operator means. All of sqlglot's use for filters is in here.
+"""
+
+from wbsync.query.filters.check import MEANINGS, Meaning
+from wbsync.query.filters.fields import KINDS
+from wbsync.query.filters.order import parse_order
+from wbsync.query.filters.select import Filter, Question, build_select, parse_filter
+
+__all__ = [
+    "KINDS", "MEANINGS", "Filter", "Meaning", "Question", "build_select", "parse_filter",
+    "parse_order",
+]  # fmt: skip
