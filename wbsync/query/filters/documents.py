@@ -42,11 +42,11 @@ MAX_SPLITS = 8
 class PathDocument(Protocol):
     """A document in which paths are found."""
 
+    shows_objects: bool
+    """Whether `value` finds plain objects, and looks into all objects by itself."""
+
     def value(self, parts: Parts) -> Json:
         """Returns what a path of keys leads to; a plain object may be missing there."""
-
-    def is_holder(self, value: Json) -> Expression:
-        """Returns whether a value, if it lies on the way of a path, is to be followed further."""
 
     def is_object(self, parts: Parts) -> Expression:
         """Returns whether a path leads to a plain object that `value` does not show."""
@@ -54,6 +54,8 @@ class PathDocument(Protocol):
 
 class LeafDocument:
     """A document whose leaves are joined; arrays and media are leaves."""
+
+    shows_objects = False
 
     def __init__(
         self,
@@ -76,10 +78,6 @@ class LeafDocument:
         """Returns the leaf of a path."""
         return Leaf(self._words, *self._leaf(".".join(parts)))
 
-    def is_holder(self, value: Json) -> Expression:
-        """Returns whether a value is an array or media."""
-        return any_of([value.is_array(), value.is_object()])
-
     def is_object(self, parts: Parts) -> Expression:
         """Returns whether leaves lie below a path."""
         return is_not_null(self._below(".".join(parts)))
@@ -87,6 +85,8 @@ class LeafDocument:
 
 class JsonDocument:
     """A document whose JSON is read."""
+
+    shows_objects = True
 
     def __init__(
         self, words: Vocabulary, document: Expression, find: Callable[[Parts], Expression]
@@ -112,10 +112,6 @@ class JsonDocument:
                 is_array = self.value(parts[:index]).is_array()
                 value = case((is_array, exp.null()), otherwise=value)
         return Json(self._words, value)
-
-    def is_holder(self, value: Json) -> Expression:
-        """Returns whether a value is an array: `value` looks into objects by itself."""
-        return value.is_array()
 
     def is_object(self, parts: Parts) -> Expression:
         """Returns whether a literal dotted key lies below a path."""
@@ -200,8 +196,11 @@ class Paths:
             holder, rest = self._document.value(parts[:index]), parts[index:]
             if self._follows_arrays:
                 inside = self._reach.along(test, self._reach.json(holder.json), rest)
-                found.append((self._document.is_holder(holder), inside))
-            else:
+                is_holder = holder.is_array()
+                if not self._document.shows_objects:
+                    is_holder = any_of([is_holder, holder.is_object()])
+                found.append((is_holder, inside))
+            elif not self._document.shows_objects:
                 inner = self._reach.inside(holder, rest)
                 found.append((holder.is_object(), self._reach.anywhere(test, inner)))
         return found

@@ -135,7 +135,11 @@ class Lowering:
         field = resolve_field(self._kind, where.path, where.at)
         place = self._places.place(field)
         tests = _parted(adapted(where, field))
-        return any_of([self._test(place, test, is_negated=is_negated) for test in tests])
+        found = [self._test(place, test, is_negated=is_negated) for test in tests]
+        if self._meaning == "wandb" and isinstance(where.test, In) and None in where.test.values:
+            # A list that holds NULL is met or unknown, never not met.
+            return any_of([*found[:-1], exp.null()])
+        return any_of(found)
 
     def _test(self, place: Place, test: Test, *, is_negated: bool) -> Expression:
         """Returns a test of a field in the filter's meaning."""
@@ -148,6 +152,8 @@ class Lowering:
             return place.is_known()
         if is_null:
             return exp.null() if isinstance(test, Compare) else is_not_true(place.is_known())
+        if isinstance(test, In) and not test.values:
+            return false()
         truth = place.truth(test)
         if not is_negated and not isinstance(test, Size):
             return truth
@@ -196,6 +202,4 @@ def _parted(test: Test) -> list[Test]:
     whole = [Equal(v) for v in test.values if compares_objects(Equal(v))]
     plain = [v for v in test.values if v is not None and not compares_objects(Equal(v))]
     found: list[Test] = [In(tuple(plain))] if plain or not test.values else []
-    if any(v is None for v in test.values):
-        found.append(Equal(None))
-    return [*found, *whole]
+    return [*found, *whole, *([Equal(None)] if None in test.values else [])]

@@ -18,6 +18,7 @@ from wbsync.query.filters.logic import (
     any_of,
     equals,
     false,
+    is_not_true,
     negated,
 )
 from wbsync.query.filters.operands import is_nan
@@ -65,7 +66,7 @@ class Value(ABC):
 
     def is_known(self) -> Expression:
         """Returns whether it is what SQL calls a value: neither missing nor null."""
-        return all_of([negated(self.is_missing()), negated(self.is_null())])
+        return all_of([negated(self.is_missing()), is_not_true(self.is_null())])
 
     def elements(self) -> tuple[Expression, Expression] | None:
         """Returns whether it is an array, and the list of its elements as JSON; None if never."""
