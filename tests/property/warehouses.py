@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from wbsync.extract.rows import build_table
 from wbsync.extract.runs import build_run_rows
 from wbsync.model import ProjectPath
 from wbsync.query.filters import Question, build_select, parse_filter
@@ -15,6 +16,8 @@ from wbsync.tables import load_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import pyarrow as pa
 
 PROJECT = ProjectPath("team", "project")
 SCOPE = {"entity": "team", "project": "project"}
@@ -26,12 +29,11 @@ class Documents:
 
     def __init__(self, nodes: Iterable[Mapping[str, Any]]) -> None:
         self.connection = duckdb.connect(config={"threads": 1})
-        rows = build_run_rows(
-            [{"name": f"{i}", **node} for i, node in enumerate(nodes)], PROJECT, NOW
-        )
+        named = [{"name": f"{i}", **node} for i, node in enumerate(nodes)]
+        rows = build_run_rows(named, PROJECT, NOW)
         for name in ("runs", "run_config", "run_summary", "run_tags", "run_artifacts"):
             self._create(name, getattr(rows, name))
-        self._create("history_keys", load_table("history_keys").arrow().empty_table())
+        self._create("history_keys", _history_keys(named))
 
     @classmethod
     def of_configs(cls, configs: Sequence[Mapping[str, Any]]) -> Documents:
@@ -63,6 +65,19 @@ class Documents:
             int(run)
             for (run,) in self.connection.execute(select.sql("duckdb", copy=False)).fetchall()
         }
+
+
+def _history_keys(nodes: list[dict[str, Any]]) -> pa.Table:
+    """Returns the rows of history_keys that a sync makes of what the server says was logged."""
+    rows = [
+        {
+            "entity": PROJECT.entity, "project": PROJECT.project, "run_id": node["name"],
+            "key": key, "held_count": 0, "synced_at": NOW,
+        }
+        for node in nodes
+        for key in (node.get("historyKeys") or {}).get("keys", ())
+    ]  # fmt: skip
+    return build_table("history_keys", rows)
 
 
 def prefixed(query: Any, prefix: str) -> Any:

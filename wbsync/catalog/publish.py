@@ -220,8 +220,8 @@ def _write_table(
     if isinstance(rows, list) and schema.name in LEAF_TABLES:
         # File by file: a sort of all rows would spill to disk, and prunes no better.
         for row in rows:
-            query = _select(schema, [row]).order_by("key", "entity", "project", "run_id")
-            connection.execute(f'INSERT INTO "{stored}" {query.sql("duckdb")}')
+            sorted_rows = _select(schema, [row]).order_by("key", "entity", "project", "run_id")
+            connection.execute(f'INSERT INTO "{stored}" {sorted_rows.sql("duckdb")}')
     elif isinstance(rows, list):
         query = _select(schema, rows).sql("duckdb")
         connection.execute(f'INSERT INTO "{stored}" {query}')

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from wbsync.errors import UnsupportedOperatorError
-from wbsync.query.filters.logic import all_of, among, case, equals
+from wbsync.query.filters.logic import all_of, among, any_of, case, equals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,10 +22,19 @@ if TYPE_CHECKING:
     from wbsync.query.filters.vocabulary import Vocabulary
 
 
-def leaf_number(words: Vocabulary) -> Expression:
-    """Returns the number of a leaf: its value, but for booleans, which are 1 or 0 there."""
-    booleans = [words.text("true"), words.text("false")]
-    return case((among(exp.column("json"), booleans), exp.null()), otherwise=exp.column("value"))
+def leaf_columns(words: Vocabulary) -> tuple[Expression, Expression]:
+    """Returns the number and the JSON of a leaf, each NULL where it has none.
+
+    Booleans, which the table holds as 1 and 0, have JSON alone; so has NaN, which SQL would put
+    above all numbers.
+    """
+    value, json = exp.column("value"), exp.column("json")
+    is_boolean = among(json, [words.text("true"), words.text("false")])
+    is_nan = words.is_nan(value)
+    return (
+        case((any_of([is_boolean, is_nan]), exp.null()), otherwise=value),
+        case((is_nan, words.text('"NaN"')), otherwise=json),
+    )
 
 
 def select_from(table: str, columns: Sequence[Expression]) -> exp.Select:
@@ -73,8 +82,9 @@ class Joins:
         """Joins the leaf of a key; returns its number and its JSON."""
         alias = self._aliases.get((table, key))
         if alias is None:
-            number = exp.alias_(leaf_number(self._words), "number", copy=False)
-            rows = self._rows(table, number, exp.column("json"))
+            number, json = leaf_columns(self._words)
+            columns = (exp.alias_(number, "number"), exp.alias_(json, "json"))
+            rows = self._rows(table, *columns)
             rows = rows.where(self._is_key(key), copy=False)
             alias = self._add((table, key), rows, self._on(self._kind.key), table)
         return exp.column("number", table=alias), exp.column("json", table=alias)

@@ -16,6 +16,7 @@ from wbsync.query.filters.logic import (
     equals,
     false,
     is_not_null,
+    is_not_true,
     is_null,
     negated,
     true,
@@ -23,7 +24,6 @@ from wbsync.query.filters.logic import (
 from wbsync.query.filters.operands import MAX_EXACT, NON_FINITE, is_nan
 from wbsync.query.filters.values import (
     Value,
-    compare_any_double,
     compare_double,
     is_on_side,
     is_same,
@@ -130,9 +130,9 @@ class Json(Value):
         if name == "int":
             return self._is_whole(*INT_RANGE)
         if name == "long":
-            return all_of([self._is_whole(*LONG_RANGE), negated(self._is_whole(*INT_RANGE))])
+            return all_of([self._is_whole(*LONG_RANGE), is_not_true(self._is_whole(*INT_RANGE))])
         if name == "double":
-            return all_of([self.is_number(), negated(self._is_whole(*LONG_RANGE))])
+            return all_of([self.is_number(), is_not_true(self._is_whole(*LONG_RANGE))])
         return false()
 
     def _is_whole(self, low: int, high: int) -> Expression:
@@ -181,13 +181,17 @@ class Json(Value):
         return all_of([self.is_text(), test(self.words.decode(self.json))])
 
     def _equals_text(self, texts: list[str]) -> Expression:
-        numbers = [NON_FINITE[t] for t in texts if t in NON_FINITE]
-        texts = [t for t in texts if t not in NON_FINITE]
-        # JSON writes control characters in more than one way, all others in one.
-        plain = [t for t in texts if all(c >= " " for c in t)]
-        coded = [self.words.text(jsonlib.dumps(t, ensure_ascii=False)) for t in plain]
-        odd = [self.words.text(t) for t in texts if t not in plain]
-        found = [self._compare_number("=", n) for n in numbers]
+        found: list[Expression] = []
+        coded: list[Expression] = []
+        odd: list[Expression] = []
+        for text in texts:
+            if text in NON_FINITE:
+                found.append(self._compare_number("=", NON_FINITE[text]))
+            elif all(c >= " " for c in text):
+                coded.append(self.words.text(jsonlib.dumps(text, ensure_ascii=False)))
+            else:
+                # JSON writes control characters in more than one way, all others in one.
+                odd.append(self.words.text(text))
         if coded:
             found.append(among(self.json, coded))
         if odd:
@@ -195,10 +199,14 @@ class Json(Value):
         return any_of(found)
 
     def _equals_number(self, numbers: list[float]) -> Expression:
-        plain = [n for n in numbers if math.isfinite(n) and abs(n) < MAX_EXACT]
-        others = [self._compare_number("=", n) for n in numbers if n not in plain]
-        listed = among(self.number(), [self.words.double(float(n)) for n in plain])
-        return any_of([listed, *others])
+        plain: list[Expression] = []
+        others: list[Expression] = []
+        for number in numbers:
+            if -MAX_EXACT < number < MAX_EXACT:
+                plain.append(self.words.double(float(number)))
+            else:
+                others.append(self._compare_number("=", number))
+        return any_of([among(self.number(), plain), *others])
 
     def _compare_number(self, op: str, number: Any) -> Expression:
         found = self._compare_double(op, number)
@@ -294,36 +302,31 @@ class Leaf(Json):
 
         Args:
             words: The dialect's words.
-            number: Its number, NaN and infinities included; NULL for booleans.
+            number: Its number, infinities included; NULL for NaN and booleans.
             json: Its JSON; NULL where the number says it all.
         """
         super().__init__(words, json)
         self._number = number
 
     def number(self) -> Expression:
-        """Returns its number; NULL where it is none, or a boolean."""
+        """Returns its number; NULL where it is none, NaN or a boolean."""
         return self._number
 
     def is_special(self, number: float) -> Expression:
         """Returns whether it is NaN, Infinity or -Infinity."""
-        return compare_any_double("=", self.number(), number, self.words)
-
-    def is_text(self) -> Expression:
-        """Returns whether it is a text."""
-        return self.words.begins(self.json, '"')
-
-    def is_number(self) -> Expression:
-        """Returns whether it is a number."""
-        return is_not_null(self.number())
+        if is_nan(number):
+            return super().is_special(number)
+        return equals(self._number, self.words.double(number))
 
     def is_missing(self) -> Expression:
         """Returns whether there is none."""
-        return all_of([is_null(self.number()), is_null(self.json)])
+        return all_of([is_null(self._number), is_null(self.json)])
 
-    def sort_keys(self) -> list[Expression]:
-        """Returns its rank among types, then its number or text."""
-        rank, _, whole, text = super().sort_keys()
-        return [rank, self.number(), whole, text]
+    def is_number(self) -> Expression:
+        """Returns whether it is a number."""
+        return any_of([is_not_null(self._number), self.is_special(math.nan)])
 
     def _compare_double(self, op: str, number: Any) -> Expression:
-        return compare_any_double(op, self.number(), number, self.words)
+        if is_nan(number):
+            return self.is_special(number) if "=" in op else false()
+        return compare_double(op, self._number, number, self.words)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from wbsync.query.filters.fields import Leaves, resolve_field
-from wbsync.query.filters.joins import leaf_number, select_from
+from wbsync.query.filters.joins import leaf_columns, select_from
 from wbsync.query.filters.json_values import Leaf
 from wbsync.query.filters.logic import all_of, among, any_of, equals, true
 from wbsync.query.filters.places import candidates
@@ -49,7 +49,7 @@ def build_leaf_types(question: Question, table: str, keys: Iterable[str]) -> exp
     """
     words = Vocabulary()
     keys = sorted(set(keys))
-    leaf = Leaf(words, leaf_number(words), exp.column("json"))
+    leaf = Leaf(words, *leaf_columns(words))
     is_whole = all_of([leaf.is_number(), any_of([leaf.is_type("int"), leaf.is_type("long")])])
     kinds = [
         true(), leaf.is_number(), is_whole, words.is_big_integer(leaf.json), leaf.is_type("bool"),

@@ -28,7 +28,7 @@ from wbsync.query.filters.logic import (
     negated,
 )
 from wbsync.query.filters.places import Places, candidates
-from wbsync.query.filters.reach import Reach
+from wbsync.query.filters.reach import WHOLE_TESTS, Reach
 from wbsync.query.filters.tree import (
     And,
     Compare,
@@ -38,6 +38,7 @@ from wbsync.query.filters.tree import (
     In,
     Node,
     Not,
+    OneOf,
     Size,
     Where,
     compares_objects,
@@ -52,9 +53,11 @@ if TYPE_CHECKING:
     from wbsync.query.filters.joins import Joins
     from wbsync.query.filters.logic import Expression
     from wbsync.query.filters.places import Place
-    from wbsync.query.filters.tree import Test
+    from wbsync.query.filters.tree import Operand, Test
     from wbsync.query.filters.values import Value
     from wbsync.query.filters.vocabulary import Vocabulary
+
+    Either = Callable[[Sequence[Where], bool], Expression]
 
 MAX_LEAVES = 8
 """Keys of one document that are worth a join each; a filter of more reads the JSON instead."""
@@ -96,7 +99,7 @@ class Lowering:
 
     def condition(self, root: Node) -> Expression:
         """Returns the condition under which a row passes."""
-        return self._node(root, self._where, is_negated=False)
+        return self._node(root, self._field, is_negated=False)
 
     def sort_keys(self, field: Field) -> list[Expression]:
         """Returns what orders rows by a field, ascending and NULL first."""
@@ -120,40 +123,55 @@ class Lowering:
         values = self._places.place(field).values()
         return _first_of(values, [value.shown(as_type) for value in values])
 
-    def _node(
-        self, node: Node, where: Callable[[Where, bool], Expression], *, is_negated: bool
-    ) -> Expression:
-        if isinstance(node, Where):
-            return where(node, is_negated)
-        if isinstance(node, Not):
-            inner = self._node(node.child, where, is_negated=True)
-            return is_not_true(inner) if self._meaning == "mongo" else negated(inner)
-        parts = [self._node(child, where, is_negated=is_negated) for child in node.children]
-        return all_of(parts) if isinstance(node, And) else any_of(parts)
+    def _node(self, node: Node, either: Either, *, is_negated: bool) -> Expression:
+        """Returns a tree as a condition.
 
-    def _where(self, where: Where, is_negated: bool) -> Expression:
-        field = resolve_field(self._kind, where.path, where.at)
+        Args:
+            node: The tree.
+            either: Returns whether one of several tests of the same field holds.
+            is_negated: Whether a negation stands above it.
+        """
+        if isinstance(node, Where):
+            return either([node], is_negated)
+        if isinstance(node, Not):
+            inner = self._node(node.child, either, is_negated=True)
+            return is_not_true(inner) if self._meaning == "mongo" else negated(inner)
+        if isinstance(node, And):
+            return all_of([self._node(c, either, is_negated=is_negated) for c in node.children])
+        by_path: dict[str, list[Where]] = {}
+        found: list[Expression] = []
+        for child in node.children:
+            if isinstance(child, Where):
+                by_path.setdefault(child.path, []).append(child)
+            else:
+                found.append(self._node(child, either, is_negated=is_negated))
+        return any_of([*(either(tests, is_negated) for tests in by_path.values()), *found])
+
+    def _field(self, wheres: Sequence[Where], is_negated: bool) -> Expression:
+        field = resolve_field(self._kind, wheres[0].path, wheres[0].at)
         place = self._places.place(field)
-        tests = _parted(adapted(where, field))
-        found = [self._test(place, test, is_negated=is_negated) for test in tests]
-        if self._meaning == "wandb" and isinstance(where.test, In) and None in where.test.values:
-            # A list that holds NULL is met or unknown, never not met.
-            return any_of([*found[:-1], exp.null()])
+        found: list[Expression] = []
+        tests: list[Test] = []
+        for where in wheres:
+            for test in _parted(adapted(where, field)):
+                if self._meaning == "wandb" and isinstance(where.test, In) and test == Equal(None):
+                    # A list that holds NULL is met or unknown, never not met.
+                    found.append(exp.null())
+                else:
+                    tests.append(test)
+        found += [self._test(place, test, is_negated=is_negated) for test in _merged(tests)]
         return any_of(found)
 
     def _test(self, place: Place, test: Test, *, is_negated: bool) -> Expression:
         """Returns a test of a field in the filter's meaning."""
-        is_null = isinstance(test, (Equal, Compare)) and test.value is None
         if self._meaning == "mongo":
-            if isinstance(test, Compare) and is_null:
+            if isinstance(test, Compare) and test.value is None:
                 return place.truth(Equal(None)) if "=" in test.op else false()
             return place.truth(test)
         if isinstance(test, Exists):
             return place.is_known()
-        if is_null:
+        if _is_null(test):
             return exp.null() if isinstance(test, Compare) else is_not_true(place.is_known())
-        if isinstance(test, In) and not test.values:
-            return false()
         truth = place.truth(test)
         if not is_negated and not isinstance(test, Size):
             return truth
@@ -165,12 +183,12 @@ class Lowering:
         """Returns whether an element of an array passes `$elemMatch`."""
         value = self._reach.json(item)
 
-        def itself(where: Where, _: bool) -> Expression:
-            return self._reach.holds(where.test, value)
+        def itself(wheres: Sequence[Where], _: bool) -> Expression:
+            return any_of([self._reach.holds(w.test, value) for w in wheres])
 
-        def field(where: Where, _: bool) -> Expression:
-            first, *rest = where.path.split(".")
-            tests = _parted(where.test)
+        def field(wheres: Sequence[Where], _: bool) -> Expression:
+            first, *rest = wheres[0].path.split(".")
+            tests = _merged([t for w in wheres for t in _parted(w.test)])
             return any_of([self._reach.along(t, value.part(first), rest) for t in tests])
 
         if not test.asks_fields:
@@ -201,5 +219,28 @@ def _parted(test: Test) -> list[Test]:
         return [test]
     whole = [Equal(v) for v in test.values if compares_objects(Equal(v))]
     plain = [v for v in test.values if v is not None and not compares_objects(Equal(v))]
-    found: list[Test] = [In(tuple(plain))] if plain or not test.values else []
+    found: list[Test] = [In(tuple(plain))] if plain else []
     return [*found, *whole, *([Equal(None)] if None in test.values else [])]
+
+
+def _merged(tests: list[Test]) -> list[Test]:
+    """Returns tests of which one must hold, with those of an array's elements as a single one."""
+    values: dict[tuple[type, Operand], Operand] = {}
+    opened: list[Test] = []
+    alone: list[Test] = []
+    for test in tests:
+        if isinstance(test, In):
+            values |= {(type(v), v): v for v in test.values}
+        elif isinstance(test, WHOLE_TESTS) or compares_objects(test) or _is_null(test):
+            alone.append(test)
+        elif isinstance(test, Equal):
+            values[type(test.value), test.value] = test.value
+        else:
+            opened.append(test)
+    if values:
+        opened.append(In(tuple(values.values())))
+    return [*opened, *alone] if len(opened) < 2 else [OneOf(tuple(opened)), *alone]
+
+
+def _is_null(test: Test) -> bool:
+    return isinstance(test, (Equal, Compare)) and test.value is None

@@ -228,7 +228,7 @@ def _operator(path: str, key: str, operand: Any, at: str, depth: int) -> Node:
     if key == "$elemMatch":
         return Where(path, _element(operand, at, depth), key, at)
     if key == "$exists":
-        if operand not in (True, False):
+        if not isinstance(operand, (bool, int)) or operand not in (0, 1):
             raise FilterSyntaxError("$exists takes true or false", at=at)
         found = Where(path, Exists(), key, at)
         return found if operand else Not(found)
@@ -340,7 +340,7 @@ def _type_of(operand: Any, at: str) -> TypeOf:
     names = set()
     for value in operand if isinstance(operand, (list, tuple)) else [operand]:
         name = TYPE_NUMBERS.get(value) if is_number(value) else value
-        if name not in TYPE_NAMES:
+        if not isinstance(name, str) or name not in TYPE_NAMES:
             near = difflib.get_close_matches(str(value), TYPE_NAMES, 1)
             hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(TYPE_NAMES))
             raise FilterSyntaxError(f"the type {value!r} is unknown: {hint}", at=at)
@@ -365,29 +365,4 @@ def _all_of(nodes: list[Node]) -> Node:
 
 
 def _any_of(nodes: list[Node]) -> Node:
-    """Returns the tree of "one of these"; equalities of one field become one `In`."""
-    merged: dict[str, list[Where]] = {}
-    others: list[Node] = []
-    for node in nodes:
-        if isinstance(node, Where) and _is_plain(node.test):
-            merged.setdefault(node.path, []).append(node)
-        else:
-            others.append(node)
-    joined: list[Node] = []
-    for path, tests in merged.items():
-        if len(tests) == 1:
-            joined.append(tests[0])
-        else:
-            values = dict.fromkeys(v for t in tests for v in _plain_values(t.test))
-            joined.append(Where(path, In(tuple(values)), "$in", tests[0].at))
-    joined += others
-    return joined[0] if len(joined) == 1 else Or(tuple(joined))
-
-
-def _plain_values(test: Any) -> tuple[Any, ...]:
-    return (test.value,) if isinstance(test, Equal) else test.values
-
-
-def _is_plain(test: Any) -> bool:
-    """Says whether a test is one of equality with values that mean the same in every meaning."""
-    return isinstance(test, (Equal, In)) and all(isinstance(v, str) for v in _plain_values(test))
+    return nodes[0] if len(nodes) == 1 else Or(tuple(nodes))

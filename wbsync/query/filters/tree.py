@@ -103,8 +103,16 @@ class ElementMatches:
     """Whether it is the element's fields that are asked for, which only objects and arrays have."""
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of several tests holds, each of them one that looks at the elements of an array."""
+
+    tests: tuple[Test, ...]
+
+
 Test: TypeAlias = (
     "Equal | In | Compare | Exists | Regex | Contains | Size | Mod | TypeOf | ElementMatches"
+    " | OneOf"
 )
 
 

@@ -30,6 +30,7 @@ from wbsync.query.filters.tree import (
     Exists,
     In,
     Mod,
+    OneOf,
     Regex,
     Size,
     TypeOf,
@@ -104,6 +105,8 @@ class Value(ABC):
             return self.leaves(test.divisor, test.remainder)
         if isinstance(test, Size):
             return self.has_length(test.length)
+        if isinstance(test, OneOf):
+            return any_of([self.holds(inner) for inner in test.tests])
         raise AssertionError(test)
 
     def equal(self, operand: Operand) -> Expression:
