@@ -192,6 +192,8 @@ class Paths:
     def _beyond(self, test: Test, parts: Parts) -> list[tuple[Expression, Expression]]:
         """Returns, for what may lie on the way: whether it does, and if the test holds in it."""
         found: list[tuple[Expression, Expression]] = []
+        if not self._reach.words.follows_paths:
+            return found
         for index in range(len(parts) - 1, 0, -1):
             holder, rest = self._document.value(parts[:index]), parts[index:]
             if self._follows_arrays:

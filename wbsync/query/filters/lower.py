@@ -92,9 +92,10 @@ class Lowering:
         self._joins = joins
         self._reach = Reach(words, self._element)
         ordered = Reach(words, self._element, is_ordered=True)
+        limit = MAX_LEAVES if words.extracts_together else len(paths)
         self._places = Places(
             joins, self._reach, ordered, follows_arrays=meaning == "mongo",
-            read_by_leaf=_read_by_leaf(kind, paths) if from_leaves else frozenset(),
+            read_by_leaf=_read_by_leaf(kind, paths, limit) if from_leaves else frozenset(),
         )  # fmt: skip
 
     def condition(self, root: Node) -> Expression:
@@ -197,14 +198,14 @@ class Lowering:
         return all_of([is_container, self._node(test.query, field, is_negated=False)])
 
 
-def _read_by_leaf(kind: Kind, paths: Sequence[str]) -> frozenset[str]:
+def _read_by_leaf(kind: Kind, paths: Sequence[str], limit: int) -> frozenset[str]:
     """Returns the documents of which so few keys are named that a join each is best."""
     named: dict[str, set[Parts]] = {}
     for path in paths:
         field = resolve_field(kind, path)
         if isinstance(field.source, Leaves):
             named.setdefault(field.name, set()).add(field.parts)
-    return frozenset(name for name, keys in named.items() if len(keys) <= MAX_LEAVES)
+    return frozenset(name for name, keys in named.items() if len(keys) <= limit)
 
 
 def _first_of(values: Sequence[Value], shown: list[Expression]) -> Expression:

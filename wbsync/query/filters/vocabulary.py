@@ -32,7 +32,7 @@ def pointer(parts: Sequence[str]) -> str:
 
 TYPES = {
     name: exp.DataType.build(name)
-    for name in ("varchar", "varchar[]", "double", "bigint", "timestamp")
+    for name in ("varchar", "varchar[]", "double", "bigint", "timestamp", "timestamptz", "jsonb")
 }
 
 
@@ -48,6 +48,9 @@ class Vocabulary:
     extracts_together = True
     """Whether several paths into one document are best read in one call."""
 
+    follows_paths = True
+    """Whether there are words for a path into JSON that keep the type of what it finds."""
+
     def __init__(self) -> None:
         self._names = 0
 
@@ -61,7 +64,7 @@ class Vocabulary:
 
     def try_cast(self, value: Expression, to: str) -> Expression:
         """Returns a value as another type, NULL where it is none of it."""
-        return exp.TryCast(this=value, to=TYPES[to])
+        return exp.TryCast(this=value, to=TYPES[to], safe=True)
 
     def text(self, value: str) -> Expression:
         """Returns a text literal; NUL, which no SQL text may hold, is made by a function."""
