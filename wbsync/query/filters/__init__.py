@@ -8,12 +8,12 @@ docs/filters.md says what each operator means. All of sqlglot's use for filters 
 """
 
 from wbsync.query.filters.check import MEANINGS, Meaning
-from wbsync.query.filters.fields import KINDS
+from wbsync.query.filters.fields import KINDS, Kind, kind_of
 from wbsync.query.filters.order import parse_order
 from wbsync.query.filters.push import Pushed, push_down
 from wbsync.query.filters.select import Filter, Question, build_select, parse_filter
 
 __all__ = [
-    "KINDS", "MEANINGS", "Filter", "Meaning", "Pushed", "Question", "build_select", "parse_filter",
-    "parse_order", "push_down",
+    "KINDS", "MEANINGS", "Filter", "Kind", "Meaning", "Pushed", "Question", "build_select",
+    "kind_of", "parse_filter", "parse_order", "push_down",
 ]  # fmt: skip

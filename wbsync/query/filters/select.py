@@ -6,7 +6,7 @@ condition. It holds no text of the user's but as literals that sqlglot escapes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -89,6 +89,10 @@ class Question:
     def kind(self) -> Kind:
         """What is asked for."""
         return kind_of(self.filter.kind)
+
+    def with_types(self, types: Mapping[str, str]) -> Question:
+        """Returns the same question, with what its leaves were found to be."""
+        return replace(self, types=types)
 
 
 def build_select(

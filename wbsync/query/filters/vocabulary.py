@@ -48,6 +48,9 @@ class Vocabulary:
     extracts_together = True
     """Whether several paths into one document are best read in one call."""
 
+    limits = ""
+    """What filters cannot say, or say otherwise, in this dialect."""
+
     follows_paths = True
     """Whether there are words for a path into JSON that keep the type of what it finds."""
 
