@@ -8,6 +8,7 @@
       WarehouseError      SchemaMismatchError CommitConflictError* MigrationError LockedError
       QueryError          StatementRefusedError EngineError
       DownloadError       DigestError UnsafePathError
+      FilterError         FilterSyntaxError UnknownFieldError UnsupportedOperatorError
 
     * also Retryable: the same call may succeed later; `retry_after_s` says when, if the server did.
 
@@ -157,3 +158,38 @@ class DigestError(DownloadError):
 
 class UnsafePathError(DownloadError):
     """A file's name leads out of the folder that it is to be put in."""
+
+
+class FilterError(WbsyncError):
+    """A filter or an order cannot be used; `at` is the place in it."""
+
+    def __init__(self, message: str, *, at: str = "") -> None:
+        super().__init__(f"filter, at {at}: {message}" if at else f"filter: {message}")
+        self.at = at
+        """Where in the filter, for example `$or[1].config.lr.$gt`; empty for all of it."""
+
+
+class FilterSyntaxError(FilterError):
+    """A filter is not of the form that W&B and MongoDB take."""
+
+
+class UnknownFieldError(FilterError):
+    """A filter, an order or a column names a field that there is none of."""
+
+    def __init__(
+        self, message: str, *, field: str, suggestions: tuple[str, ...] = (), at: str = ""
+    ) -> None:
+        super().__init__(message, at=at)
+        self.field = field
+        """The field as it was written."""
+        self.suggestions = suggestions
+        """Fields that may be meant, the nearest first."""
+
+
+class UnsupportedOperatorError(FilterError):
+    """A filter uses an operator that is unknown, or has no meaning where it stands."""
+
+    def __init__(self, message: str, *, operator: str, at: str = "") -> None:
+        super().__init__(message, at=at)
+        self.operator = operator
+        """The operator as it was written."""

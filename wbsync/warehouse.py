@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from wbsync.progress import Event, ProgressHook, SyncReport
     from wbsync.query import Engine, Result, TableInfo
+    from wbsync.query.filters import Meaning
 
 
 def silent(event: Event) -> None:
@@ -184,6 +185,76 @@ class Warehouse:
         )
         params = [*keys, path.entity, path.project, *keys, *(runs or ())]
         return self._open().run_trusted(query, params, names=["run_id", "step", "row", *keys])
+
+    def runs(
+        self,
+        path: str | None = None,
+        filters: str | Mapping[str, Any] | None = None,
+        order: str | Sequence[str] | None = "+created_at",
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        meaning: Meaning = "mongo",
+    ) -> Result:
+        """Returns runs, as one asks W&B for them.
+
+        Args:
+            path: `ENTITY/PROJECT`, or `ENTITY`; None for all that is held.
+            filters: W&B's filter: a dictionary, JSON, or a text such as `Tags == "prod"`.
+            order: Order strings, for example `-summary_metrics.acc`; None leaves the order open.
+            columns: Columns of the table runs and fields, for example `config.lr`; None for the
+                whole table.
+            limit: Most rows; None for all.
+            meaning: `mongo` (MongoDB's manual) or `wandb` (as W&B is believed to answer).
+
+        Returns:
+            The columns, under the names by which they were asked for. Config and summary fields are
+            numbers, booleans or texts where all runs have only these, else texts.
+
+        Raises:
+            FilterError: The filter, the order or a column cannot be used.
+            ConfigError: The path is none.
+            WarehouseError: Nothing is synced yet.
+        """
+        return self.find("runs", path, filters, order, columns, limit, meaning)
+
+    def sweeps(
+        self, path: str | None = None, filters: str | Mapping[str, Any] | None = None, **how: Any
+    ) -> Result:
+        """Returns sweeps; everything else is as for `runs`."""
+        return self.find("sweeps", path, filters, **how)
+
+    def artifacts(
+        self, path: str | None = None, filters: str | Mapping[str, Any] | None = None, **how: Any
+    ) -> Result:
+        """Returns artifact versions; everything else is as for `runs`."""
+        return self.find("artifacts", path, filters, **how)
+
+    def find(
+        self,
+        kind: str,
+        path: str | None = None,
+        filters: str | Mapping[str, Any] | None = None,
+        order: str | Sequence[str] | None = "+created_at",
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        meaning: Meaning = "mongo",
+    ) -> Result:
+        """Returns things of any kind that can be filtered; everything else is as for `runs`.
+
+        Args:
+            kind: runs, sweeps, artifacts, collections, registries, registry_collections,
+                registry_versions or reports. Registries' paths are `ORGANIZATION/REGISTRY`.
+            path: See `runs`.
+            filters: See `runs`.
+            order: See `runs`.
+            columns: See `runs`.
+            limit: See `runs`.
+            meaning: See `runs`.
+        """
+        from wbsync.query.asking import ask, build_question
+
+        question = build_question(kind, path, filters, order, columns, limit, meaning)
+        return ask(self._open(), question)
 
     def tables(self) -> list[TableInfo]:
         """Returns what there is to ask."""

@@ -39,6 +39,12 @@ PARENTS = (("runs", ("entity", "project", "run_id")), ("artifacts", ("artifact_i
 
 LAYOUT = 2
 """Number of what is made of the lake's tables; another one has them all made anew."""
+LEAF_TABLES = ("run_config", "run_summary")
+"""Tables whose rows lie key by key, so that a filter reads those of its keys alone.
+
+They have no primary key: its index would take more memory than the rest of a build, and nothing
+would use it.
+"""
 
 KEPT_BUILDS = 3
 META = "_wbsync_published"
@@ -241,10 +247,15 @@ def _write_table(
     stored = schema.name if _alive(schema) is None else f"{schema.name}_all"
     _drop(connection, stored)
     columns = [f'"{c.name}" {c.type}{"" if c.nullable else " NOT NULL"}' for c in schema.columns]
-    if schema.primary_key:
+    if schema.primary_key and schema.name not in LEAF_TABLES:
         columns.append(f"PRIMARY KEY ({', '.join(schema.primary_key)})")
     connection.execute(f'CREATE TABLE "{stored}" ({", ".join(columns)})')
-    if isinstance(rows, list):
+    if isinstance(rows, list) and schema.name in LEAF_TABLES:
+        # File by file: a sort of all rows would spill to disk, and prunes no better.
+        for row in rows:
+            sorted_rows = _select(schema, [row]).order_by("key", "entity", "project", "run_id")
+            connection.execute(f'INSERT INTO "{stored}" {sorted_rows.sql("duckdb")}')
+    elif isinstance(rows, list):
         query = _select(schema, rows).sql("duckdb")
         connection.execute(f'INSERT INTO "{stored}" {query}')
     elif rows.num_rows:

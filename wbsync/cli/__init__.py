@@ -13,16 +13,21 @@ from wbsync.cli.options import Globals
 
 COMMANDS = {
     "artifact": "Get artifacts' files; versions and lineage.",
+    "artifacts": "Ask for artifact versions and collections as one asks W&B.",
     "completion": "Print the completion script of a shell.",
     "config": "Show and check what wbsync.toml, environment and defaults add up to.",
     "doctor": "Check key, server, disk and the published file.",
     "files": "List and get the files of runs.",
     "query": "Ask a question that has a name.",
+    "registry": "Ask for registries, collections and linked versions.",
+    "runs": "Ask for runs as one asks W&B, offline.",
     "sandbox": "A W&B-compatible server for demos and tests.",
     "sql": "Ask the warehouse in SQL.",
     "status": "Show what the warehouse holds and how fresh it is.",
+    "sweeps": "Ask for sweeps as one asks W&B.",
     "sync": "Bring the warehouse in step with W&B.",
     "tables": "List the tables and their columns.",
+    "translate": "Print the SQL of a filter in W&B's language.",
 }
 """Command to its one-line help: the module of a command is imported when it is run."""
 

@@ -14,6 +14,7 @@ from wbsync.errors import (
     AuthenticationError,
     ConfigError,
     EngineError,
+    FilterError,
     RateLimitedError,
     ServerError,
     TransportError,
@@ -43,7 +44,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
     """Returns the exit code that an error leads to."""
     if isinstance(error, AuthenticationError):
         return ExitCode.AUTHENTICATION
-    if isinstance(error, ConfigError):
+    if isinstance(error, (ConfigError, FilterError)):
         return ExitCode.USAGE
     if isinstance(error, (TransportError, RateLimitedError, ServerError, EngineError)):
         return ExitCode.UNREACHABLE

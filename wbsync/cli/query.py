@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wbsync.cli.options import Globals
-from wbsync.cli.sql import FORMATS, engine_options, open_engine, output_kind, write_rows
+from wbsync.cli.output import OutputOptions, output_options
+from wbsync.cli.sql import engine_options, open_engine
 
 if TYPE_CHECKING:
     from wbsync.query.named import Catalog, NamedQuery, Parameter
@@ -109,10 +109,7 @@ def _command(query: NamedQuery) -> click.Command:
 
     made: Any = run
     for option in (
-        click.option("--format", "kind", type=click.Choice(FORMATS),
-                     help="Default: table, or what the ending of -o says."),
-        click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
-                     help="Write to a file, which appears when it is complete."),
+        output_options,
         click.option("--sql", "as_sql", is_flag=True,
                      help="Print the SQL instead, with the values that are given."),
         engine_options,
@@ -153,7 +150,7 @@ def _option(parameter: Parameter) -> click.Option:
 
 def _run(
     ctx: click.Context, query: NamedQuery, values: dict[str, Any], *, as_sql: bool,
-    kind: str | None, output: Path | None, on: str | None, lake: str | None,
+    output: OutputOptions, on: str | None, lake: str | None,
 ) -> None:  # fmt: skip
     from wbsync.errors import QueryError
     from wbsync.query.named import print_query, run_query
@@ -177,4 +174,4 @@ def _run(
         result = run_query(engine, query, values, now)
         if not result.preview(1)[0]:
             shared.say.note("no rows: nothing that is held answers this")
-        write_rows(shared, result, output_kind(kind, output), output)
+        output.write(result, shared.say)

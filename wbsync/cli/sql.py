@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.output import OutputOptions, output_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wbsync.query import Engine, Result
+    from wbsync.query import Engine
     from wbsync.query.spark import SparkEngine
 
 F = TypeVar("F", bound="Callable[..., Any]")
-FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
 
 
 def engine_options(function: F) -> F:
@@ -48,17 +46,14 @@ def open_engine(shared: Globals, on: str | None, lake: str | None = None) -> Eng
 
 @click.command()
 @click.argument("query", required=False)
-@click.option("-f", "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("-f", "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Read the query from a file.")  # fmt: skip
-@click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Default: table, or what the ending of -o says.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write to a file, which appears when it is complete.")  # fmt: skip
+@output_options
 @engine_options
 @click.pass_obj
 def command(
-    shared: Globals, *, query: str | None, path: Path | None, kind: str | None,
-    output: Path | None, on: str | None, lake: str | None,
+    shared: Globals, *, query: str | None, file: Path | None, output: OutputOptions,
+    on: str | None, lake: str | None,
 ) -> None:  # fmt: skip
     """Run SQL that reads: SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE.
 
@@ -72,47 +67,13 @@ def command(
       echo "FROM sweeps" | wbsync sql --format jsonl
       wbsync sql --on sc://127.0.0.1:50051 "SELECT count(*) FROM history"
     """
-    if query is not None and path is not None:
+    if query is not None and file is not None:
         raise click.UsageError("give the query as an argument or with -f, not both")
-    if path is not None:
-        query = path.read_text(encoding="utf-8")
+    if file is not None:
+        query = file.read_text(encoding="utf-8")
     elif query is None or query == "-":
         if sys.stdin.isatty():
             raise click.UsageError('there is no query; for example: wbsync sql "FROM runs LIMIT 5"')
         query = sys.stdin.read()
     with open_engine(shared, on, lake) as engine:
-        write_rows(shared, engine.sql(query), output_kind(kind, output), output)
-
-
-def output_kind(kind: str | None, output: Path | None) -> str:
-    """Returns the format that is asked for, or that the file's ending says."""
-    if kind is not None:
-        return kind
-    ending = output.suffix.lstrip(".").lower() if output else ""
-    return {"md": "markdown"}.get(ending, ending) if ending in {*FORMATS, "md"} else "table"
-
-
-def write_rows(shared: Globals, result: Result, kind: str, output: Path | None) -> None:
-    """Writes rows to a file or to standard output, and says when a table does not show all."""
-    if output is None and kind == "parquet" and sys.stdout.isatty():
-        raise click.UsageError("Parquet is not for a terminal: name a file with -o")
-    if _write(result, kind, output):
-        shared.say.note("only the first rows are shown; --format csv or -o FILE has all")
-
-
-def _write(result: Result, kind: str, output: Path | None) -> bool:
-    from wbsync.query.formats import write_result
-
-    if output is None:
-        has_more = write_result(result, kind, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return has_more
-    handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            has_more = write_result(result, kind, file)
-        Path(name).chmod(0o644)
-        Path(name).replace(output)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return has_more
+        output.write(engine.sql(query), shared.say)

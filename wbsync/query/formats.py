@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wbsync.query.result import Result
 
-FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
+FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet", "arrow")
 
 MAX_CELL_CHARS = 60
 TABLE_ROWS = 1000
@@ -112,6 +112,13 @@ def write_result(result: Result, kind: str, out: BinaryIO) -> bool:
         with pq.ParquetWriter(out, result.schema, compression="zstd") as writer:
             for batch in result.batches():
                 writer.write_batch(batch)
+        return False
+    if kind == "arrow":
+        import pyarrow as pa
+
+        with pa.ipc.new_file(out, result.schema) as ipc:
+            for batch in result.batches():
+                ipc.write_batch(batch)
         return False
     if kind in {"table", "markdown"}:
         rows, has_more = result.preview(TABLE_ROWS)

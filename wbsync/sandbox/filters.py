@@ -1,11 +1,17 @@
 """Run filters and order strings, as the server understands them.
 
-This is the sandbox's own reading of MongoDB's language; wbsync's own translation to SQL is
-checked against it, so neither may use the other.
+W&B keeps runs in SQL and documents MongoDB's words for its filters, so what is answered here is
+what SQL would: a field that is missing, null or a list without elements is unknown; nothing is true
+of it, nor is the opposite, but for the question whether it is there. `{"tags": null}` and
+`{"tags": {"$ne": …}}` stand side by side in the official client for this reason.
+
+This is the sandbox's own reading; wbsync's translation to SQL is checked against it, so neither may
+use the other.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from datetime import UTC, datetime
@@ -32,7 +38,19 @@ NAMES = {
     "sweep": "sweepName",
     "summary": "summary_metrics",
     "summaryMetrics": "summary_metrics",
+    "_step": "summary_metrics._step",
+    "_runtime": "summary_metrics._runtime",
+    "_timestamp": "summary_metrics._timestamp",
 }
+
+NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""Texts by which the server writes what JSON has no number for."""
+
+LIST_FIELDS = frozenset({"tags", "tag", "aliases", "alias"})
+"""Fields that are lists by themselves: without elements they are not there."""
+
+Truth = bool | None
+"""True, false, or unknown."""
 
 
 class FilterError(ValueError):
@@ -51,76 +69,96 @@ def matches(filters: Any, lookup: Callable[[str], Any]) -> bool:
     Args:
         filters: The filter, as decoded JSON.
         lookup: Returns a field's value, MISSING where there is none.
+
+    Raises:
+        FilterError: The filter is none that the server takes.
     """
+    return _truth(filters, lookup) is True
+
+
+def _truth(filters: Any, lookup: Callable[[str], Any]) -> Truth:
     if not isinstance(filters, dict):
         raise FilterError("a filter must be an object")
+    found: list[Truth] = []
     for key, operand in filters.items():
         if key == "$and":
-            if not all(matches(f, lookup) for f in _list(operand)):
-                return False
+            found.append(_all([_truth(f, lookup) for f in _list(operand)]))
         elif key == "$or":
-            if not any(matches(f, lookup) for f in _list(operand)):
-                return False
+            found.append(_any([_truth(f, lookup) for f in _list(operand)]))
         elif key == "$nor":
-            if any(matches(f, lookup) for f in _list(operand)):
-                return False
+            found.append(_not(_any([_truth(f, lookup) for f in _list(operand)])))
         elif key == "$not":
-            if matches(operand, lookup):
-                return False
+            found.append(_not(_truth(operand, lookup)))
         elif key.startswith("$"):
             raise FilterError(f"unknown operator {key}")
         else:
             field = canonical_field(key)
-            if not _field_matches(lookup(field), operand, is_date=field in DATE_FIELDS):
-                return False
-    return True
+            value = lookup(field)
+            value = MISSING if field in LIST_FIELDS and value == [] else value
+            found.append(_field_truth(value, operand, is_date=field in DATE_FIELDS))
+    return _all(found)
+
+
+def _all(found: list[Truth]) -> Truth:
+    return False if False in found else None if None in found else True
+
+
+def _any(found: list[Truth]) -> Truth:
+    return True if True in found else None if None in found else False
+
+
+def _not(found: Truth) -> Truth:
+    return None if found is None else not found
 
 
 def _list(operand: Any) -> list[Any]:
     if not isinstance(operand, list):
-        raise FilterError("$and, $or and $nor take a list")
+        raise FilterError("$and, $or, $nor, $in, $nin and $all take a list")
     return operand
 
 
-def _field_matches(value: Any, operand: Any, *, is_date: bool) -> bool:
+def _field_truth(value: Any, operand: Any, *, is_date: bool) -> Truth:
     if isinstance(operand, dict) and any(k.startswith("$") for k in operand):
-        return all(
-            _operator_matches(value, op, wanted, operand, is_date=is_date)
+        return _all([
+            _operator_truth(value, op, wanted, operand, is_date=is_date)
             for op, wanted in operand.items()
-        )
+        ])  # fmt: skip
     return _equal(value, operand, is_date=is_date)
 
 
-def _operator_matches(
+def _operator_truth(
     value: Any, op: str, wanted: Any, whole: dict[str, Any], *, is_date: bool
-) -> bool:
+) -> Truth:
     if op == "$eq":
         return _equal(value, wanted, is_date=is_date)
     if op == "$ne":
-        return not _equal(value, wanted, is_date=is_date)
-    if op == "$in":
-        return any(_equal(value, w, is_date=is_date) for w in _list(wanted))
-    if op == "$nin":
-        return not any(_equal(value, w, is_date=is_date) for w in _list(wanted))
+        return _not(_equal(value, wanted, is_date=is_date))
+    if op in {"$in", "$nin"}:
+        # IN with a NULL in its list is true or unknown, never false.
+        each = [None if w is None else _equal(value, w, is_date=is_date) for w in _list(wanted)]
+        found = None if _is_unknown(value) and each else _any(each)
+        return found if op == "$in" else _not(found)
     if op == "$exists":
-        return (value is not MISSING and value is not None) == bool(wanted)
+        return _is_unknown(value) != bool(wanted)
     if op == "$not":
-        return not _field_matches(value, wanted, is_date=is_date)
+        return _not(_field_truth(value, wanted, is_date=is_date))
+    if op == "$options":
+        return True
+    if _is_unknown(value) or wanted is None:
+        return None
     if op in {"$gt", "$gte", "$lt", "$lte"}:
         return any(_compare(v, op, wanted, is_date=is_date) for v in _each(value))
     if op == "$regex":
-        flags = re.IGNORECASE if "i" in str(whole.get("$options", "")) else 0
+        flags = sum(getattr(re, letter.upper(), 0) for letter in str(whole.get("$options", "")))
         try:
             pattern = re.compile(str(wanted), flags)
         except re.error as error:
             raise FilterError(f"bad regex: {error}") from error
-        return any(isinstance(v, str) and pattern.search(v) for v in _each(value))
-    if op == "$options":
-        return True
+        return any(_is_text(v) and bool(pattern.search(v)) for v in _each(value))
     if op == "$contains":
-        return any(isinstance(v, str) and str(wanted) in v for v in _each(value))
+        return any(_is_text(v) and str(wanted) in v for v in _each(value))
     if op == "$all":
-        return all(_equal(value, w, is_date=is_date) for w in _list(wanted))
+        return _all([_equal(value, w, is_date=is_date) for w in _list(wanted)])
     if op == "$size":
         return isinstance(value, list) and len(value) == wanted
     raise FilterError(f"unknown operator {op}")
@@ -130,28 +168,53 @@ def _each(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _equal(value: Any, wanted: Any, *, is_date: bool) -> bool:
+def _is_unknown(value: Any) -> bool:
+    return value is MISSING or value is None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value not in NON_FINITE
+
+
+def _equal(value: Any, wanted: Any, *, is_date: bool) -> Truth:
     if wanted is None:
-        return value is MISSING or value is None or value == []
+        return _is_unknown(value)
+    if _is_unknown(value):
+        return None
     if isinstance(value, list) and not isinstance(wanted, list):
-        return any(_equal(v, wanted, is_date=is_date) for v in value)
+        return any(_is_same(v, wanted, is_date=is_date) for v in value)
+    return _is_same(value, wanted, is_date=is_date)
+
+
+def _is_same(value: Any, wanted: Any, *, is_date: bool) -> bool:
     if is_date:
         left, right = _instant(value), _instant(wanted)
         return left is not None and left == right
+    value, wanted = _plain(value), _plain(wanted)
     if isinstance(value, bool) is not isinstance(wanted, bool):
         return False
-    return bool(value is not MISSING and value == wanted)
+    if isinstance(value, float) and math.isnan(value):
+        return isinstance(wanted, float) and math.isnan(wanted)
+    return bool(value == wanted)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value with the texts that stand for numbers as those numbers."""
+    return NON_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 def _compare(value: Any, op: str, wanted: Any, *, is_date: bool) -> bool:
     if is_date:
         value, wanted = _instant(value), _instant(wanted)
+    value, wanted = _plain(value), _plain(wanted)
     if value is MISSING or value is None or wanted is None:
         return False
-    is_number = isinstance(value, (int, float)) and isinstance(wanted, (int, float))
+    is_number = _is_number(value) and _is_number(wanted)
     if not is_number and type(value) is not type(wanted):
         return False
     if is_number and (math.isnan(value) or math.isnan(wanted)):
+        return op in {"$gte", "$lte"} and math.isnan(value) and math.isnan(wanted)
+    if not isinstance(value, (int, float, str, datetime)):
         return False
     if op == "$gt":
         return bool(value > wanted)
@@ -160,6 +223,37 @@ def _compare(value: Any, op: str, wanted: Any, *, is_date: bool) -> bool:
     if op == "$lt":
         return bool(value < wanted)
     return bool(value <= wanted)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_run_filter(filters: Any) -> None:
+    """Checks that a filter of runs holds nothing on which the server fails.
+
+    `$all`, and comparisons with lists and objects: W&B answers them with an error.
+
+    Raises:
+        FilterError: It does.
+    """
+    if isinstance(filters, list):
+        for inner in filters:
+            check_run_filter(inner)
+    if not isinstance(filters, dict):
+        return
+    for key, operand in filters.items():
+        if key in {"$and", "$or", "$nor", "$not"}:
+            check_run_filter(operand)
+        elif key == "$all":
+            raise FilterError("$all")
+        elif key in {"$in", "$nin"}:
+            if any(isinstance(v, (list, dict)) for v in _list(operand)):
+                raise FilterError("a list or an object in a list")
+        elif isinstance(operand, dict) and any(k.startswith("$") for k in operand):
+            check_run_filter(operand)
+        elif isinstance(operand, (list, dict)):
+            raise FilterError(f"comparison of {key} with a list or an object")
 
 
 def _instant(value: Any) -> datetime | None:
@@ -173,12 +267,20 @@ def _instant(value: Any) -> datetime | None:
 
 
 def sort_key(value: Any) -> tuple[int, Any]:
-    """Returns what orders values of any kind: missing ones first, then numbers, then text."""
+    """Returns what orders values of any kind: what is missing first, then type by type.
+
+    NaN stands below all numbers; then come texts, objects, lists, false and true.
+    """
     if value is MISSING or value is None:
         return 0, 0
+    value = _plain(value)
+    if isinstance(value, bool):
+        return 6, value
     if isinstance(value, (int, float)):
         return (1, 0) if math.isnan(value) else (2, value)
-    return 3, str(value)
+    if isinstance(value, str):
+        return 3, value
+    return (4 if isinstance(value, dict) else 5), json.dumps(value, sort_keys=True)
 
 
 def parse_order(order: str | None) -> tuple[str, bool]:

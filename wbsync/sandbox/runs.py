@@ -15,6 +15,7 @@ from wbsync.sandbox.filters import (
     MISSING,
     FilterError,
     canonical_field,
+    check_run_filter,
     matches,
     nested,
     parse_order,
@@ -55,17 +56,21 @@ def list_runs(scope: Scope, project_pk: int, filters: str | None, order: str | N
     if key in _orders and not (filters and scope.options.lag_s):
         return _orders[key]
     parsed = parse_filters(scope, filters)
-    rows = store.rows("SELECT * FROM runs WHERE project_pk = ? ORDER BY pk", project_pk)
+    # Rows that an order finds alike stand as they were created, then by their names.
+    rows = store.rows(
+        "SELECT * FROM runs WHERE project_pk = ? ORDER BY createdAt, name", project_pk
+    )
     if parsed and scope.options.lag_s:
         rows = scope.options.index.rows(rows)
     documents = [RunDocument(store, row) for row in rows]
-    if parsed:
-        try:
-            documents = [d for d in documents if matches(parsed, d.lookup)]
-        except FilterError as error:
-            raise GraphQLError(f"invalid filter: {error}") from error
     field, is_descending = parse_order(order)
-    documents.sort(key=lambda d: sort_key(d.lookup(field)), reverse=is_descending)
+    try:
+        if parsed:
+            check_run_filter(parsed)
+            documents = [d for d in documents if matches(parsed, d.lookup)]
+        documents.sort(key=lambda d: sort_key(d.lookup(field)), reverse=is_descending)
+    except FilterError as error:
+        raise GraphQLError(f"invalid filter or order: {error}") from error
     keys = [d.row["pk"] for d in documents]
     if len(_orders) > 16:
         _orders.clear()
@@ -124,6 +129,9 @@ class RunDocument:
                 }
             parts = rest.split(".")
             found = nested(self._config, parts)
+            # W&B wraps each value in an object, which a path may name or leave out.
+            if found is MISSING and parts[1:2] == ["value"]:
+                found = nested(self._config, [parts[0], *parts[2:]])
             if found is MISSING and parts[-1] == "value":
                 found = nested(self._config, parts[:-1])
             return found
@@ -138,7 +146,8 @@ class RunDocument:
         if head == "username":
             return self._store.value("SELECT username FROM users WHERE pk = ?", row["user_pk"])
         if head == "duration":
-            return float(load_json(self._body("summary"), {}).get("_runtime", 0))
+            runtime = load_json(self._body("summary"), {}).get("_runtime", 0)
+            return int(runtime) if isinstance(runtime, (int, float)) else 0
         raise FilterError(f"unknown field {path}")
 
     def _body(self, column: str) -> str | None:

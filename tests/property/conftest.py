@@ -1,0 +1,8 @@
+"""Makes the modules beside the tests importable, and warehouses out of documents."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -1,0 +1,93 @@
+"""Asks the warehouse for runs, sweeps, artifacts and the like, as one asks W&B."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wbsync.errors import ConfigError
+from wbsync.query.filters import Question, build_select, kind_of, parse_filter, parse_order
+from wbsync.query.filters.leaf_types import build_leaf_types, leaf_keys, leaf_type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wbsync.query.engine import Engine
+    from wbsync.query.filters import Filter, Kind, Meaning
+    from wbsync.query.result import Result
+
+
+def build_question(
+    kind: str,
+    path: str | None = None,
+    filters: str | Mapping[str, Any] | Filter | None = None,
+    order: str | Sequence[str] | None = "+created_at",
+    columns: Sequence[str] | None = None,
+    limit: int | None = None,
+    meaning: Meaning = "mongo",
+) -> Question:
+    """Returns a question, read and checked.
+
+    Args:
+        kind: What is asked for: one of `KINDS`.
+        path: `ENTITY/PROJECT` (for registries `ORGANIZATION/REGISTRY`), or its first part alone;
+            None for all that is held.
+        filters: A filter in any of W&B's spellings; None lets all pass.
+        order: Order strings; None leaves the order open.
+        columns: Columns of the table and fields, such as `config.lr`; None for all columns.
+        limit: Most rows; None for all.
+        meaning: `mongo` or `wandb`: docs/filters.md says how they differ.
+
+    Raises:
+        FilterError: The filter or the order cannot be used.
+        ConfigError: The path is none.
+    """
+    asked = kind_of(kind)
+    keys = parse_order(order)
+    if order == "+created_at" and "createdAt" not in asked.fields:
+        keys = parse_order(f"+{asked.created}")
+    return Question(
+        filter=parse_filter(filters, kind, meaning),
+        scope=parse_scope(asked, path),
+        order=keys,
+        columns=tuple(columns) if columns is not None else None,
+        limit=limit,
+    )
+
+
+def parse_scope(kind: Kind, path: str | None) -> dict[str, str]:
+    """Returns the columns that a path fixes, and their values.
+
+    >>> parse_scope(kind_of("runs"), "team/project")
+    {'entity': 'team', 'project': 'project'}
+    """
+    if path is None:
+        return {}
+    parts = path.strip().split("/")
+    if not all(parts) or len(parts) > len(kind.scope):
+        shape = "/".join(kind.scope).upper()
+        raise ConfigError(f"{path!r} is not {shape}; its first part alone will do, too")
+    return dict(zip(kind.scope, parts, strict=False))
+
+
+def ask(engine: Engine, question: Question) -> Result:
+    """Answers a question.
+
+    Raises:
+        FilterError: A column or the order names what there is none of.
+        QueryError: The published file lacks what is asked for.
+    """
+    types: dict[str, str] = {}
+    for table, named in leaf_keys(question).items():
+        keys = [key for keys in named.values() for key in keys]
+        counts = {
+            row[0]: row[1:]
+            for row in engine.run_trusted(
+                build_leaf_types(question, table, keys).sql("duckdb")
+            ).fetchall()
+        }
+        for column, candidates in named.items():
+            found = leaf_type(candidates, counts)
+            if found is not None:
+                types[column] = found
+    select = build_select(question.with_types(types))
+    return engine.run_trusted(select.sql("duckdb", copy=False))

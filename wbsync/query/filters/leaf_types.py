@@ -1,0 +1,91 @@
+"""Finds as what a leaf of config or summary is best shown: a number, a boolean, a text.
+
+One key may hold different types in different runs; a column that all of them share is of that
+type, any other is text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from wbsync.query.filters.fields import Leaves, resolve_field
+from wbsync.query.filters.joins import leaf_columns, select_from
+from wbsync.query.filters.json_values import Leaf
+from wbsync.query.filters.logic import all_of, among, any_of, equals, true
+from wbsync.query.filters.places import candidates
+from wbsync.query.filters.select import Question, table_columns
+from wbsync.query.filters.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def leaf_keys(question: Question) -> dict[str, dict[str, list[str]]]:
+    """Returns, for each table of leaves, the columns that are shown of it and the keys they name.
+
+    >>> leaf_keys(Question(columns=("run_id", "config.lr")))
+    {'run_config': {'config.lr': ['lr']}}
+    """
+    own = table_columns(question.kind)
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in question.columns or ():
+        if name in own:
+            continue
+        field = resolve_field(question.kind, name, f"column {name}")
+        if isinstance(field.source, Leaves):
+            keys = [".".join(parts) for parts in candidates(field, field.source)]
+            found.setdefault(field.source.table, {})[name] = keys
+    return found
+
+
+def build_leaf_types(question: Question, table: str, keys: Iterable[str]) -> exp.Select:
+    """Returns the query that counts, key by key, what kinds of values leaves have.
+
+    Its columns are key and the numbers of all leaves, of numbers, of whole numbers within 64 bits,
+    of integers that a double may not hold, of booleans and of texts. Leaves below a key count as
+    none of these, and nulls not at all.
+    """
+    words = Vocabulary()
+    keys = sorted(set(keys))
+    leaf = Leaf(words, *leaf_columns(words))
+    is_whole = all_of([leaf.is_number(), any_of([leaf.is_type("int"), leaf.is_type("long")])])
+    kinds = [
+        true(), leaf.is_number(), is_whole, words.is_big_integer(leaf.json), leaf.is_type("bool"),
+        leaf.is_text(),
+    ]  # fmt: skip
+    named = among(exp.column("key"), [words.text(k) for k in keys])
+    below = [words.begins(exp.column("key"), f"{k}.") for k in keys]
+    query = select_from(table, [exp.column("key"), *(exp.CountIf(this=k) for k in kinds)])
+    for column, wanted in question.scope.items():
+        query = query.where(equals(exp.column(column), words.text(wanted)), copy=False)
+    return (
+        query.where(any_of([named, *below]), copy=False)
+        .where(
+            exp.Not(this=exp.Coalesce(this=leaf.is_null(), expressions=[exp.false()])), copy=False
+        )
+        .group_by(exp.column("key"), copy=False)
+    )
+
+
+def leaf_type(keys: list[str], counts: dict[str, tuple[Any, ...]]) -> str | None:
+    """Returns the type as which a column is shown: double, bigint, boolean, text, object or None.
+
+    Args:
+        keys: Keys that the column may name.
+        counts: Key to the counts of `build_leaf_types`.
+
+    >>> leaf_type(["lr"], {"lr": (3, 3, 0, 0, 0, 0)}), leaf_type(["lr"], {"lr": (3, 2, 0, 0, 0, 1)})
+    ('double', None)
+    """
+    found = [counts[k] for k in keys if k in counts]
+    if not found:
+        is_object = any(name.startswith(f"{k}.") for name in counts for k in keys)
+        return "object" if is_object else "text"
+    total, numbers, whole, big, booleans, texts = (
+        sum(column) for column in zip(*found, strict=True)
+    )
+    if numbers == total:
+        return ("bigint" if whole == total else None) if big else "double"
+    return "boolean" if booleans == total else "text" if texts == total else None
