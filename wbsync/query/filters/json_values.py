@@ -231,7 +231,10 @@ class Json(Value):
             (self.is_array(), 5),
         ]
         rank = case(*((c, words.whole(r)) for c, r in ranks), otherwise=words.whole(6))
-        text = case((self.is_text(), words.decode(self.json)), otherwise=self.json)
+        text = case(
+            (self.is_text(), words.decode(self.json)), (self.is_null(), exp.null()),
+            otherwise=self.json,
+        )  # fmt: skip
         number = case(
             *((self.is_special(v), words.double(v)) for v in (math.inf, -math.inf)),
             otherwise=self.number(),

@@ -13,7 +13,7 @@ from sqlglot import exp
 from wbsync.query.filters.fields import Leaves, resolve_field
 from wbsync.query.filters.joins import leaf_columns, select_from
 from wbsync.query.filters.json_values import Leaf
-from wbsync.query.filters.logic import all_of, among, any_of, equals, true
+from wbsync.query.filters.logic import all_of, among, any_of, case, equals, true
 from wbsync.query.filters.places import candidates
 from wbsync.query.filters.select import Question, table_columns
 from wbsync.query.filters.vocabulary import Vocabulary
@@ -57,7 +57,13 @@ def build_leaf_types(question: Question, table: str, keys: Iterable[str]) -> exp
     ]  # fmt: skip
     named = among(exp.column("key"), [words.text(k) for k in keys])
     below = [words.begins(exp.column("key"), f"{k}.") for k in keys]
-    query = select_from(table, [exp.column("key"), *(exp.CountIf(this=k) for k in kinds)])
+    query = select_from(
+        table,
+        [
+            exp.column("key"),
+            *(exp.Count(this=case((k, words.whole(1)), otherwise=None)) for k in kinds),
+        ],
+    )
     for column, wanted in question.scope.items():
         query = query.where(equals(exp.column(column), words.text(wanted)), copy=False)
     return (
