@@ -117,12 +117,15 @@ def json_text(text: str | None) -> str | None:
 
 _DIGITS = bytes(ord("0") if chr(b).isdigit() else b for b in range(128)) + bytes(range(128, 256))
 _BIG = b"0" * 19
+_BIG_INTEGER = re.compile(rb"(?<![0.])0{19}")
 
 
 def _has_big_number(text: str | bytes) -> bool:
     """Says whether text may hold an integer that orjson reads as a float: 19 digits or more."""
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    return _BIG in raw.translate(_DIGITS)
+    digits = raw.translate(_DIGITS)
+    # Many a fraction has as many digits behind its point.
+    return _BIG in digits and _BIG_INTEGER.search(digits) is not None
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, Split]:
