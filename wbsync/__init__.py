@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wbsync.offline import Api
     from wbsync.warehouse import Warehouse
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "open"]
+__all__ = ["Api", "__version__", "open"]
 
 
 def open(directory: str | Path | None = None) -> Warehouse:  # noqa: A001
@@ -24,3 +25,12 @@ def open(directory: str | Path | None = None) -> Warehouse:  # noqa: A001
     from wbsync.warehouse import open_warehouse
 
     return open_warehouse(directory)
+
+
+def __getattr__(name: str) -> Any:
+    """Returns what is heavy to import when it is first asked for."""
+    if name == "Api":
+        from wbsync.offline import Api
+
+        return Api
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

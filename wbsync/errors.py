@@ -6,6 +6,7 @@
                           NotFoundError GraphQLError ResponseShapeError SignedUrlExpiredError*
       ExtractError
       WarehouseError      SchemaMismatchError CommitConflictError* MigrationError LockedError
+                          NotHeldError ReadOnlyError
       QueryError          StatementRefusedError EngineError
       DownloadError       DigestError UnsafePathError
       FilterError         FilterSyntaxError UnknownFieldError UnsupportedOperatorError
@@ -134,6 +135,20 @@ class MigrationError(WarehouseError):
 
 class LockedError(WarehouseError):
     """Another sync holds the warehouse."""
+
+
+class NotHeldError(WarehouseError, ValueError):
+    """What is asked for is not in the warehouse; a ValueError as the wandb SDK raises there."""
+
+    def __init__(self, what: str, command: str | None = None) -> None:
+        hint = f"`{command}` brings it" if command else "wbsync does not sync it: ask wandb.Api()"
+        super().__init__(f"{what} is not in this warehouse; {hint}")
+        self.command = command
+        """Command that would bring it, None where none does."""
+
+
+class ReadOnlyError(WarehouseError):
+    """An object of `wbsync.Api` was asked to change W&B, or to do what only its server can."""
 
 
 class QueryError(WbsyncError):

@@ -260,6 +260,14 @@ class Warehouse:
         """Returns what there is to ask."""
         return self._open().tables()
 
+    def engine(self) -> Engine:
+        """Returns the newest published state, open for wbsync's own queries.
+
+        Raises:
+            WarehouseError: Nothing is synced yet.
+        """
+        return self._open()
+
     def _open(self) -> Engine:
         from wbsync.query import Engine
 
