@@ -1,0 +1,282 @@
+"""wbsync.Api says what wandb.Api says, without the server."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import wbsync
+from wbsync.errors import NotHeldError, ReadOnlyError
+from wbsync.sandbox.process import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).resolve().parent
+ACCOUNTS = [
+    "--add-user", "bob:" + "b" * 40, "--add-organization", "acme:sandbox",
+    "--add-team", "acme/crew:sandbox,bob",
+]  # fmt: skip
+
+
+def load(name: str) -> Any:
+    """Returns a module beside this file, which wandb's side imports as well."""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+object_facts, filter_pairs, guide_scripts = map(
+    load, ("object_facts", "filter_pairs", "guide_scripts")
+)
+
+
+@dataclass
+class Zoo:
+    """A warehouse of a project of great variety, and what wandb.Api() says of that."""
+
+    sandbox: Sandbox
+    root: Path
+    said: dict[str, Any]
+
+    def api(self, **options: Any) -> Any:
+        """Returns an Api on the warehouse."""
+        overrides = {"entity": "crew", "base_url": self.sandbox.base_url}
+        return wbsync.Api(overrides, warehouse=self.root, **options)
+
+
+def set_times_apart(data: Path) -> None:
+    """Gives all things creation times a minute apart: what W&B does with ties is not known."""
+    with sqlite3.connect(data / "sandbox.sqlite", timeout=30) as store:
+        for table in ("runs", "artifacts", "collections", "sweeps", "views"):
+            store.execute(
+                f"UPDATE {table} SET createdAt ="
+                " strftime('%Y-%m-%dT%H:%M:%SZ', '2026-01-01', '+' || pk || ' minutes')"
+            )
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory, run_script: Callable[..., Any]) -> Iterator[Zoo]:
+    """A project that the SDK logged, synced once and read back by the SDK."""
+    data, work = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("work")
+    root = tmp_path_factory.mktemp("warehouse") / "w"
+    with Sandbox(data, options=ACCOUNTS) as sandbox:
+        run_script("log_zoo.py", sandbox, work)
+        set_times_apart(data)
+        with wbsync.open(root) as warehouse:
+            report = warehouse.sync("crew/zoo", api_key=sandbox.api_key, base_url=sandbox.base_url)
+        assert report.outcome == "complete"
+        logs = [
+            sys.executable, "-m", "wbsync", "-w", str(root),
+            "sync", "crew/zoo", "--only", "console_logs",
+        ]  # fmt: skip
+        subprocess.run(logs, check=True, env=sandbox.env(), timeout=240, capture_output=True)
+        yield Zoo(sandbox, root, run_script("read_zoo.py", sandbox, work))
+
+
+KINDS = ("run", "runs", "sweep", "project", "artifact", "artifacts", "collection", "report",
+         "registry", "")  # fmt: skip
+"""Beginnings of names of facts; the last takes the rest."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_attribute_and_method_says_what_wandb_says(zoo: Zoo, kind: str) -> None:
+    """Value by value, of runs, sweeps, projects, artifacts, collections, reports and users."""
+    api = zoo.api()
+    sweep = object_facts.sweep_path(api)
+    differing = {}
+    count = 0
+    for name, expression in object_facts.FACTS.items():
+        head = name.split(".")[0].split(" ")[0]
+        if head != kind if kind else head in KINDS:
+            continue
+        count += 1
+        ours = object_facts.say(api, expression, sweep)
+        if json.loads(json.dumps(ours)) != zoo.said["facts"][name]:
+            differing[name] = {"wandb": zoo.said["facts"][name], "wbsync": ours}
+    assert differing == {}
+    assert count >= 3
+
+
+def test_wandb_itself_answered(zoo: Zoo) -> None:
+    """What is compared with is an answer of the SDK, not one of its errors."""
+    errors = {
+        name: said
+        for name, said in zoo.said["facts"].items()
+        if isinstance(said, str) and "Error: " in said
+    }
+    assert errors == {}
+
+
+def test_filters_and_orders_find_the_same_runs_in_the_same_order(zoo: Zoo) -> None:
+    """Pairs of filter and order give the runs that the server gives, and as many."""
+    api = zoo.api()
+    differing = {}
+    for (filters, order), theirs in zip(filter_pairs.PAIRS, zoo.said["found"], strict=True):
+        ours = filter_pairs.found(api, filters, order)
+        if ours != theirs:
+            differing[f"{filters} {order}"] = {"wandb": theirs, "wbsync": ours}
+    assert differing == {}
+    assert len(filter_pairs.PAIRS) >= 60
+    assert sum(bool(count) for count, _ in zoo.said["found"]) >= 60
+
+
+@pytest.mark.parametrize("script", guide_scripts.SCRIPTS)
+def test_scripts_of_the_guide_print_the_same(
+    zoo: Zoo, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that reads needs another import, and nothing else."""
+    monkeypatch.setenv("WBSYNC_WAREHOUSE", str(zoo.root))
+    monkeypatch.setenv("WANDB_BASE_URL", zoo.sandbox.base_url)
+    printed = guide_scripts.printed(script, wbsync.Api)
+    assert printed == zoo.said["printed"][script]
+    assert len(printed) > 100
+
+
+NOT_HELD = {
+    "api.runs('crew/nope')": "wbsync sync crew/nope",
+    "api.run('crew/zoo/nope')": "wbsync sync crew/zoo",
+    "api.sweep('crew/zoo/nope')": "wbsync sync crew/zoo",
+    "api.project('nope')": "wbsync sync crew/nope",
+    "list(api.projects('nobody'))": "wbsync sync nobody",
+    "api.artifact('crew/zoo/data:nope')": "wbsync sync crew/zoo",
+    "api.artifact('crew/nope/data:v0')": "wbsync sync crew/nope",
+    "api.artifact_type('nope', 'crew/zoo')": "wbsync sync crew/zoo",
+    "api.artifact_collection('dataset', 'crew/zoo/nope')": "wbsync sync crew/zoo",
+    "list(api.artifacts('dataset', 'crew/zoo/nope'))": "wbsync sync crew/zoo",
+    "api.reports('crew/nope')": "wbsync sync crew/nope",
+    "api.from_path('crew/zoo/reports/x--nope')": "wbsync sync crew/zoo",
+    "api.team('nope')": "wbsync sync nope",
+    "list(api.registries('nope'))": "wbsync sync ENTITY",
+    "api.run('crew/zoo/odd').file('nope')": "wbsync sync crew/zoo",
+    "api.run('crew/zoo/odd').file('config.yaml').download('x')": "wbsync files get crew/zoo/odd",
+    "api.artifact('crew/zoo/data:v2').download('x')": "wbsync artifact get crew/zoo/data:v2",
+    "api.run('crew/zoo/odd').description": "wandb.Api()",
+    "api.project('zoo').owner": "wandb.Api()",
+    "api.viewer.api_keys": "wandb.Api()",
+    "api.sweep(SWEEP).agents": "wandb.Api()",
+}
+
+
+@pytest.mark.parametrize("expression", NOT_HELD)
+def test_what_is_not_held_names_the_command_that_brings_it(
+    zoo: Zoo, expression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is guessed or left out in silence; it is a ValueError as the SDK's own."""
+    monkeypatch.chdir(tmp_path)
+    api = zoo.api()
+    with pytest.raises(NotHeldError) as caught:
+        eval(expression, {"api": api, "SWEEP": object_facts.sweep_path(api)})
+    assert NOT_HELD[expression] in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_histories_that_were_not_synced_are_not_taken_for_empty(zoo: Zoo, tmp_path: Path) -> None:
+    """Metadata alone was synced: reading a history says so, and an empty one is still empty."""
+    with wbsync.open(tmp_path / "w") as warehouse:
+        warehouse.sync(
+            "crew/zoo", api_key=zoo.sandbox.api_key, base_url=zoo.sandbox.base_url,
+            skip=["history", "system_metrics", "run_files"],
+        )  # fmt: skip
+    api = wbsync.Api({"entity": "crew"}, warehouse=tmp_path / "w")
+    run = api.run("zoo/long")
+    assert run.config["batch"] == 64
+    for read in (
+        run.history,
+        lambda: run.history(keys=["loss"], pandas=False),
+        lambda: run.history(stream="system"),
+        run.scan_history,
+        lambda: api.runs("zoo").histories(),
+        lambda: list(run.files()),
+    ):
+        with pytest.raises(NotHeldError, match="wbsync sync crew/zoo"):
+            read()
+    with pytest.raises(NotHeldError, match="wbsync sync crew/zoo --only console_logs"):
+        list(run.console_logs())
+    assert api.run("zoo/empty").history(pandas=False) == []
+    assert list(api.run("zoo/bob1").scan_history()) == []
+
+
+READ_ONLY = (
+    "run.update()", "run.save()", "run.delete(delete_artifacts=True)", "run.stop()",
+    "run.upload_file('x')", "run.update_state('failed')", "run.use_artifact(None)",
+    "run.log_artifact(None)", "run.summary.update({'a': 1})", "setattr(run, 'notes', 'x')",
+    "setattr(run, 'tags', [])", "setattr(run, 'name', 'x')", "setattr(run, 'config', {})",
+    "run.summary.__setitem__('a', 1)", "setattr(run.summary, 'a', 1)", "artifact.save()",
+    "artifact.delete()", "artifact.link('x')", "setattr(artifact, 'aliases', [])",
+    "setattr(artifact, 'description', 'x')", "artifact.add_file('x')", "collection.delete()",
+    "setattr(collection, 'tags', [])", "api.create_run()", "api.create_project('x', 'y')",
+    "api.create_registry('x', 'organization')",
+)  # fmt: skip
+
+
+def test_changes_are_refused_in_words(zoo: Zoo) -> None:
+    """No method that writes does so, or does nothing in silence; own attributes may be set."""
+    api = zoo.api()
+    names = {
+        "api": api,
+        "run": api.run("zoo/odd"),
+        "artifact": api.artifact("zoo/data:best"),
+        "collection": api.artifact_collection("dataset", "zoo/data"),
+    }
+    for expression in READ_ONLY:
+        with pytest.raises(ReadOnlyError, match=r"wandb\.Api\(\)"):
+            eval(expression, dict(names))
+    names["run"].my_mark = 1
+    assert names["run"].my_mark == 1
+
+
+def test_artifacts_and_files_come_from_the_cache(
+    zoo: Zoo, wbsync_cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """What a command once brought, objects give without the server, in a notebook's loop, too."""
+    for command in (
+        ("artifact", "get", "crew/zoo/data:best", "-o", str(tmp_path / "first")),
+        ("files", "get", "crew/zoo/odd", "config.yaml", "-o", str(tmp_path / "files")),
+    ):
+        done = wbsync_cli(zoo.sandbox, *command, warehouse=zoo.root)
+        assert done.returncode == 0, done.stderr
+    api = zoo.api()
+    asked = len(zoo.sandbox.requests())
+
+    async def in_a_loop() -> str:
+        return str(api.artifact("zoo/data:best").download(root=tmp_path / "second"))
+
+    folder = Path(asyncio.run(in_a_loop()))
+    for name in ("plain.txt", "nested/deep/größe x.bin"):
+        assert (folder / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+    entry = api.artifact("zoo/data:best").get_entry("plain.txt")
+    assert Path(entry.download(tmp_path / "third")).read_text() == "plain.txt 1"
+    file = api.run("zoo/odd").file("config.yaml")
+    with file.download(root=tmp_path / "fourth") as text:
+        assert text.read() == (tmp_path / "files" / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="exists"):
+        file.download(root=tmp_path / "fourth")
+    file.download(root=tmp_path / "fourth", exist_ok=True).close()
+    assert len(zoo.sandbox.requests()) == asked
+
+
+def test_import_is_light() -> None:
+    """`import wbsync` loads nothing that is heavy; `wbsync.Api` is there when asked for."""
+    script = (
+        "import sys, wbsync; heavy = {'duckdb', 'pyarrow', 'rich', 'pandas', 'sqlglot', 'httpx'};"
+        " loaded = heavy & sys.modules.keys(); assert not loaded, loaded;"
+        " assert wbsync.Api.__name__ == 'Api'; assert 'Api' in wbsync.__all__"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
