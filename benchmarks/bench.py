@@ -247,6 +247,58 @@ async def export_rate(sandbox: Sandbox, folder: Path) -> float:
         return context.tally.history_values / (time.perf_counter() - begun) / 1e6
 
 
+def bench_objects(folder: Path) -> Iterator[Line]:
+    """How long it takes to go through a list of runs with config and summary."""
+    import wbsync
+
+    root = folder / "w"
+    made = make_warehouse(root, runs=10_000, keys=75)
+    api = wbsync.Api({"entity": "e"}, warehouse=root)
+    best = float("inf")
+    for _ in range(3):
+        begun = time.perf_counter()
+        leaves = sum(len(run.config) + len(run.summary) for run in api.runs("e/p"))
+        best = min(best, time.perf_counter() - begun)
+        assert leaves == made
+    yield "10,000 runs with 150 config and summary keys, best of 3", best, "s", 1, True
+    begun = time.perf_counter()
+    assert api.runs("e/p")[0].config
+    yield "the first run's config among them", (time.perf_counter() - begun) * 1000, "ms", 0, True
+
+
+def make_warehouse(root: Path, runs: int, keys: int) -> int:
+    """Makes a warehouse of runs with so many keys in config and summary; returns their number."""
+    import random
+    from datetime import UTC, datetime, timedelta
+
+    from wbsync.catalog import publish
+    from wbsync.extract.projects import build_project_rows
+    from wbsync.extract.runs import build_run_rows
+    from wbsync.lake import Lake, open_warehouse
+    from wbsync.model import ProjectPath
+
+    started, path, dice = datetime(2026, 1, 1, tzinfo=UTC), ProjectPath("e", "p"), random.Random(0)
+    nodes = []
+    for index in range(runs):
+        at = f"{started + timedelta(seconds=index):%Y-%m-%dT%H:%M:%SZ}"
+        config = {
+            f"key_{k}": {"value": dice.random() if k % 3 else f"text {k}", "desc": None}
+            for k in range(keys)
+        }
+        summary = {f"metric/{k}": dice.random() for k in range(keys)}
+        nodes.append(
+            {"id": f"s{index}", "name": f"run{index:06}", "state": "finished", "createdAt": at,
+             "config": json.dumps(config), "summaryMetrics": json.dumps(summary), "tags": ["a"]}
+        )  # fmt: skip
+    root.mkdir()
+    open_warehouse(root)
+    lake = Lake(root)
+    lake.append("projects", build_project_rows([{"name": "p"}], "e", started), {})
+    lake.append("runs", build_run_rows(nodes, path, started).runs, {})
+    publish(root, lake)
+    return runs * keys * 2
+
+
 def bench_help(folder: Path) -> Iterator[Line]:
     """How long the command takes to start."""
     del folder
@@ -259,6 +311,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "requests": bench_requests,
     "metadata": bench_metadata,
     "history": bench_history,
+    "objects": bench_objects,
 }
 
 
