@@ -29,13 +29,18 @@ class Server:
 
     def __init__(self, fail: Callable[[list[str]], ApiError | None]) -> None:
         self.fail = fail
+        self.is_down = False
         self.asked: list[list[str]] = []
 
     async def execute(
         self, document: Any, variables: dict[str, Any], *, max_attempts: int | None
     ) -> dict[str, Any]:
         """Answers."""
-        del document, max_attempts
+        del max_attempts
+        if document.name == "Viewer":
+            if self.is_down:
+                raise ServerError("x", status=502)
+            return {"viewer": None}
         ids = [variables[f"n{i}"] for i in range(len(variables))]
         self.asked.append(ids)
         error = self.fail(ids)
@@ -103,11 +108,16 @@ def test_what_nobody_names_is_found_by_halving(poison: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [AuthenticationError("x"), RateLimitedError("x"), TransportError("x")]
-)
+    "error",
+    [
+        AuthenticationError("x"), RateLimitedError("x"), TransportError("x"),
+        ServerError("x", status=502),
+    ],
+)  # fmt: skip
 def test_what_is_no_objects_fault_ends_it(error: ApiError) -> None:
-    """A refused key, a rate limit and a network that is gone are not worked around."""
+    """A refused key, a rate limit, a network or a server that is gone are not worked around."""
     server = Server(lambda ids: error)
+    server.is_down = True
     with pytest.raises(type(error)):
         ask(server, IDS)
     assert len(server.asked) <= 5

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from wbsync.api import batch_document
+from wbsync.api import batch_document, load_document
 from wbsync.api.capabilities import learn
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
     GraphQLError,
     RateLimitedError,
+    ServerError,
     TransportError,
 )
 
@@ -46,7 +47,8 @@ async def ask_each(
 
     Raises:
         AuthenticationError: The server does not take the key.
-        RateLimitedError, TransportError: Still so after all tries, even for one object.
+        RateLimitedError, ServerError, TransportError: The server does not answer anything else
+            either.
     """
     variables = {
         **shared,
@@ -61,10 +63,11 @@ async def ask_each(
     except (AuthenticationError, RateLimitedError):
         raise
     except ApiError as error:
-        if len(items) == 1 or _is_refused(error):
-            if isinstance(error, TransportError):
-                raise
+        if _is_refused(error):
             return [error for _ in items]
+        if len(items) == 1:
+            await _check_server(context, error)
+            return [error]
         chosen = _blamed(error, len(items))
         answers: list[Answer] = [None] * len(items)
         for part in (chosen, [i for i in range(len(items)) if i not in set(chosen)]):
@@ -83,6 +86,15 @@ def _is_refused(error: ApiError) -> bool:
     return isinstance(error, GraphQLError) and bool(
         learn(str(e.get("message")) for e in error.errors)
     )
+
+
+async def _check_server(context: EntityContext, error: ApiError) -> None:
+    """Raises an error that is no fault of the one object asked for: nothing else works either."""
+    if isinstance(error, (ServerError, TransportError)):
+        try:
+            await context.client.execute(load_document("viewer"), {}, max_attempts=2)
+        except (ServerError, TransportError):
+            raise error from None
 
 
 def _blamed(error: ApiError, count: int) -> list[int]:
