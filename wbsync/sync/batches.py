@@ -5,16 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from wbsync.api import batch_document, load_document
+from wbsync.api import batch_document
 from wbsync.api.capabilities import learn
-from wbsync.errors import (
-    ApiError,
-    AuthenticationError,
-    GraphQLError,
-    RateLimitedError,
-    ServerError,
-    TransportError,
-)
+from wbsync.errors import ApiError, AuthenticationError, GraphQLError, RateLimitedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +59,7 @@ async def ask_each(
         if _is_refused(error):
             return [error for _ in items]
         if len(items) == 1:
-            await _check_server(context, error)
+            await context.check_server(error)
             return [error]
         chosen = _blamed(error, len(items))
         answers: list[Answer] = [None] * len(items)
@@ -86,15 +79,6 @@ def _is_refused(error: ApiError) -> bool:
     return isinstance(error, GraphQLError) and bool(
         learn(str(e.get("message")) for e in error.errors)
     )
-
-
-async def _check_server(context: EntityContext, error: ApiError) -> None:
-    """Raises an error that is no fault of the one object asked for: nothing else works either."""
-    if isinstance(error, (ServerError, TransportError)):
-        try:
-            await context.client.execute(load_document("viewer"), {}, max_attempts=2)
-        except (ServerError, TransportError):
-            raise error from None
 
 
 def _blamed(error: ApiError, count: int) -> list[int]:
