@@ -31,6 +31,10 @@ CREATE TABLE IF NOT EXISTS cursors (
 CREATE TABLE IF NOT EXISTS replayed (
     table_name TEXT PRIMARY KEY, version INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settled (
+    stream TEXT NOT NULL, entity TEXT NOT NULL, project TEXT NOT NULL, versions TEXT NOT NULL,
+    PRIMARY KEY (stream, entity, project)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS runs_set_aside (
     entity TEXT NOT NULL, project TEXT NOT NULL, run_id TEXT NOT NULL, stream TEXT NOT NULL,
     attempts INTEGER NOT NULL, reason TEXT NOT NULL, last_tried_at TEXT NOT NULL,
@@ -176,6 +180,22 @@ class State:
                 (stream, entity, project),
             )
         )
+
+    def settled_at(self, stream: str, entity: str, project: str) -> str | None:
+        """Returns the versions of tables at which a stream last had nothing to do."""
+        rows = self._select(
+            "SELECT versions FROM settled WHERE stream = ? AND entity = ? AND project = ?",
+            (stream, entity, project),
+        )
+        return str(rows[0][0]) if rows else None
+
+    def settle(self, stream: str, entity: str, project: str, versions: str) -> None:
+        """Keeps the versions of tables at which a stream has nothing to do."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO settled VALUES (?, ?, ?, ?)",
+                (stream, entity, project, versions),
+            )
 
     def set_aside(self, run: RunKey, stream: str, reason: str, at: str) -> None:
         """Notes that a stream could not take a run."""

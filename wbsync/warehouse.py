@@ -42,6 +42,7 @@ class Warehouse:
         concurrency: int = 4,
         only: Iterable[str] = (),
         skip: Iterable[str] = (),
+        logs: bool = False,
         runs: Iterable[str] = (),
         since: datetime | None = None,
         filters: Mapping[str, Any] | None = None,
@@ -61,6 +62,7 @@ class Warehouse:
             concurrency: Requests and downloads in flight.
             only: Tables to sync; none for all.
             skip: Tables to leave as they are.
+            logs: Whether console output is synced, too.
             runs: Ids of the only runs to sync; empty for all.
             since: Only runs created or active since then.
             filters: Only runs that pass this filter, in W&B's Mongo-like language.
@@ -86,7 +88,8 @@ class Warehouse:
         if since is not None and since.tzinfo is None:
             raise ValueError("since must have a time zone")
         selection = Selection(frozenset(runs), since, filters or None)
-        options = replace(choose_tables(only, skip), selection=selection, retry=retry, full=full)
+        chosen = choose_tables(only, skip)
+        options = replace(chosen, logs=logs, selection=selection, retry=retry, full=full)
         credentials = resolve_credentials(api_key, base_url)
         outcome: list[SyncReport] = []
         problems: list[BaseException] = []

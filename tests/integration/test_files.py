@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import shutil
@@ -14,10 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wbsync
-from wbsync.model import SyncOptions
 from wbsync.sandbox.process import Sandbox
-from wbsync.settings import resolve_credentials
-from wbsync.sync.engine import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,17 +40,12 @@ def load_raw() -> Any:
     return module
 
 
-def pull(sandbox: Sandbox, root: Path, *, logs: bool = True, **options: Any) -> SyncReport:
+def pull(sandbox: Sandbox, root: Path, *, logs: bool = True) -> SyncReport:
     """Syncs the project main, console output included."""
-    return asyncio.run(
-        sync(
-            root,
-            ["sandbox/main"],
-            resolve_credentials(api_key=sandbox.api_key, base_url=sandbox.base_url),
-            progress=lambda event: None,
-            options=SyncOptions(logs=logs, **options),
+    with wbsync.open(root) as warehouse:
+        return warehouse.sync(
+            "sandbox/main", api_key=sandbox.api_key, base_url=sandbox.base_url, logs=logs
         )
-    )
 
 
 def asked(sandbox: Sandbox, since: int) -> list[dict[str, Any]]:
@@ -99,12 +90,15 @@ def raw(server: Sandbox) -> Iterator[Any]:
     client.close()
 
 
-def test_files_and_lines_are_what_the_sdk_reads(filed: Any, tmp_path: Path) -> None:
+def test_files_and_lines_are_what_the_sdk_reads(
+    filed: Any, tmp_path: Path, wbsync_cli: Any
+) -> None:
     """Every file, line and manifest entry is equal to the SDK's, however small the pages are."""
     shutil.copytree(filed[0], tmp_path / "data")
     said, root = filed[1], tmp_path / "w"
     with Sandbox(tmp_path / "data", options=["--max-page-rows", "2"]) as sandbox:
-        assert pull(sandbox, root).outcome == "complete"
+        done = wbsync_cli(sandbox, "sync", "sandbox/main", "--logs", warehouse=root)
+        assert done.returncode == 0, done.stderr
         before = len(sandbox.requests())
         assert pull(sandbox, root).rows == {}
         assert not fields(asked(sandbox, before)) & STREAMED

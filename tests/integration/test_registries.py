@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from collections import Counter
@@ -12,9 +11,7 @@ import pytest
 
 import wbsync
 from wbsync.sandbox.process import Sandbox
-from wbsync.settings import resolve_credentials
 from wbsync.sync import entity_state
-from wbsync.sync.engine import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,14 +30,11 @@ STEPS = (["alias"], ["unlink"], ["relink", "describe"], ["delete", "rename"])
 
 def pull(sandbox: Sandbox, root: Path, *sources: str, key: str | None = None) -> SyncReport:
     """Syncs the team's project, or others."""
-    return asyncio.run(
-        sync(
-            root,
-            sources or ["crew/train"],
-            resolve_credentials(api_key=key or sandbox.api_key, base_url=sandbox.base_url),
-            progress=lambda event: None,
-        )
-    )
+    with wbsync.open(root) as warehouse:
+        return warehouse.sync(
+            *(sources or ["crew/train"]), api_key=key or sandbox.api_key,
+            base_url=sandbox.base_url,
+        )  # fmt: skip
 
 
 def operations(sandbox: Sandbox, since: int) -> Counter[str]:

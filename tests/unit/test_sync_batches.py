@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -17,6 +17,7 @@ from wbsync.errors import (
     TransportError,
 )
 from wbsync.sync.batches import ask_each
+from wbsync.sync.context import EntityContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,13 +30,18 @@ class Server:
 
     def __init__(self, fail: Callable[[list[str]], ApiError | None]) -> None:
         self.fail = fail
+        self.is_down = False
         self.asked: list[list[str]] = []
 
     async def execute(
         self, document: Any, variables: dict[str, Any], *, max_attempts: int | None
     ) -> dict[str, Any]:
         """Answers."""
-        del document, max_attempts
+        del max_attempts
+        if document.name == "Viewer":
+            if self.is_down:
+                raise ServerError("x", status=502)
+            return {"viewer": None}
         ids = [variables[f"n{i}"] for i in range(len(variables))]
         self.asked.append(ids)
         error = self.fail(ids)
@@ -46,9 +52,11 @@ class Server:
 
 def ask(server: Server, ids: list[str]) -> list[Answer]:
     """Asks for objects by their ids."""
+    context = SimpleNamespace(client=server)
+    context.check_server = MethodType(EntityContext.check_server, context)
     return asyncio.run(
         ask_each(
-            cast("Any", SimpleNamespace(client=server)), "artifact_manifests",
+            cast("Any", context), "artifact_manifests",
             [{"n": n} for n in ids], shared={}, find=lambda data: data,
         )
     )  # fmt: skip
@@ -103,12 +111,17 @@ def test_what_nobody_names_is_found_by_halving(poison: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [AuthenticationError("x"), RateLimitedError("x"), TransportError("x")]
-)
+    "error",
+    [
+        AuthenticationError("x"), RateLimitedError("x"), TransportError("x"),
+        ServerError("x", status=502),
+    ],
+)  # fmt: skip
 def test_what_is_no_objects_fault_ends_it(error: ApiError) -> None:
-    """A refused key, a rate limit and a network that is gone are not worked around."""
+    """A refused key, a rate limit, a network or a server that is gone are not worked around."""
     server = Server(lambda ids: error)
-    with pytest.raises(type(error)):
+    server.is_down = True
+    with pytest.raises((type(error), ServerError)):
         ask(server, IDS)
     assert len(server.asked) <= 5
 

@@ -57,6 +57,9 @@ class SyncCommand(click.Command):
     "--skip", multiple=True, metavar="TABLE,…", shell_complete=complete_tables,
     help="Leave these tables as they are, e.g. history for metadata alone.",
 )  # fmt: skip
+@click.option(
+    "--logs/--no-logs", default=None, help="Sync console output, too (or WBSYNC_LOGS).",
+)  # fmt: skip
 @click.option("--runs", multiple=True, metavar="ID", help="Only this run; may be repeated.")
 @click.option(
     "--since", metavar="TIME",

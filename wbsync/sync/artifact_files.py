@@ -65,22 +65,27 @@ def count_unread(context: Context) -> int:
 
 
 def _plan(context: Context) -> list[_Version]:
-    cursors = Cursors(context.lake, context.state, TABLE)
+    cursors, project = Cursors(context.lake, context.state, TABLE), context.project
+    if cursors.is_settled(project, "artifacts"):
+        return []
     cursors.catch_up()
-    read = cursors.read(context.project, ManifestCursor)
+    read = cursors.read(project, ManifestCursor)
     rows = context.lake.read(
         "artifacts",
         columns=["artifact_id", "collection", "version", "deleted_at"],
         filters=[*project_filter(context), ("state", "=", "COMMITTED")],
     )
-    return [
+    jobs = [
         _Version(
-            ArtifactPath(context.project.entity, context.project.project, row["artifact_id"]),
-            f"{context.project}/{row['collection']}:{row['version']}",
+            ArtifactPath(project.entity, project.project, row["artifact_id"]),
+            f"{project}/{row['collection']}:{row['version']}",
         )
         for row in rows.to_pylist()
         if row["deleted_at"] is None and row["artifact_id"] not in read
     ]
+    if not jobs:
+        cursors.settle(project, "artifacts")
+    return jobs
 
 
 class _Reader:

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.api import batch_document
 from wbsync.api.capabilities import learn
-from wbsync.errors import (
-    ApiError,
-    AuthenticationError,
-    GraphQLError,
-    RateLimitedError,
-    TransportError,
-)
+from wbsync.errors import ApiError, AuthenticationError, GraphQLError, RateLimitedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +40,8 @@ async def ask_each(
 
     Raises:
         AuthenticationError: The server does not take the key.
-        RateLimitedError, TransportError: Still so after all tries, even for one object.
+        RateLimitedError, ServerError, TransportError: The server does not answer anything else
+            either.
     """
     variables = {
         **shared,
@@ -61,10 +56,11 @@ async def ask_each(
     except (AuthenticationError, RateLimitedError):
         raise
     except ApiError as error:
-        if len(items) == 1 or _is_refused(error):
-            if isinstance(error, TransportError):
-                raise
+        if _is_refused(error):
             return [error for _ in items]
+        if len(items) == 1:
+            await context.check_server(error)
+            return [error]
         chosen = _blamed(error, len(items))
         answers: list[Answer] = [None] * len(items)
         for part in (chosen, [i for i in range(len(items)) if i not in set(chosen)]):

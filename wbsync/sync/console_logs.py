@@ -16,7 +16,7 @@ from wbsync.sync.batches import ask_each, lacks
 from wbsync.sync.cursors import Cursors
 from wbsync.sync.inventory import project_variables
 from wbsync.sync.log_plan import COLUMNS, LogCursor, Reading, plan_logs
-from wbsync.sync.runs import read_index
+from wbsync.sync.runs import count_held, read_index
 from wbsync.sync.segments import run_scope
 
 if TYPE_CHECKING:
@@ -53,10 +53,15 @@ async def sync_console_logs(context: Context) -> None:
 
 
 def _plan(context: Context) -> list[Reading]:
-    cursors = Cursors(context.lake, context.state, TABLE)
+    cursors, project = Cursors(context.lake, context.state, TABLE), context.project
+    if cursors.is_settled(project, "runs"):
+        return []
     cursors.catch_up()
-    runs = read_index(context, COLUMNS).values()
-    return list(plan_logs(context.project, runs, cursors.read(context.project, LogCursor)))
+    runs = read_index(context, COLUMNS)
+    jobs = list(plan_logs(project, runs.values(), cursors.read(project, LogCursor)))
+    if not jobs and len(runs) == count_held(context):
+        cursors.settle(project, "runs")
+    return jobs
 
 
 def _batch(pending: list[Reading]) -> list[Reading]:

@@ -12,6 +12,7 @@ import json
 from dataclasses import asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wbsync import __version__
 from wbsync.model import ArtifactPath, RunPath
 
 if TYPE_CHECKING:
@@ -94,6 +95,24 @@ class Cursors:
         """Returns id of run or artifact to cursor, in the form that a stream gives its own."""
         found = self._state.cursors(self._table, project.entity, project.project)
         return {name: decode(kind, text) for name, text in found.items()}
+
+    def is_settled(self, project: ProjectPath, source: str) -> bool:
+        """Says whether it is known that nothing need be read, without looking at all that is held.
+
+        Args:
+            project: The project that is synced.
+            source: Table whose rows, beside the cursors, decide what is read.
+        """
+        found = self._state.settled_at(self._table, project.entity, project.project)
+        return found is not None and found == self._versions(source)
+
+    def settle(self, project: ProjectPath, source: str) -> None:
+        """Notes that nothing need be read while the tables are at these versions."""
+        self._state.settle(self._table, project.entity, project.project, self._versions(source))
+
+    def _versions(self, source: str) -> str:
+        held = (self._lake.version(source), self._lake.version(self._table))
+        return json.dumps([__version__, *held])
 
     @staticmethod
     def metadata(cursors: Mapping[Owner, Any]) -> dict[str, str]:

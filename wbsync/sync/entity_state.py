@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import Pager, load_document
-from wbsync.errors import ServerError
+from wbsync.errors import ServerError, TransportError
 
 if TYPE_CHECKING:
     from wbsync.sync.context import EntityContext
@@ -107,7 +107,7 @@ async def _ask(
         data, refused = await context.client.execute_parts(
             document, {**variables, **wanted}, PARTS, max_attempts=ATTEMPTS_WITH_REGISTRIES
         )
-    except ServerError as error:
+    except (ServerError, TransportError) as error:
         words = str(error)
     else:
         if not refused.keys() >= set(PARTS):

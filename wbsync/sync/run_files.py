@@ -19,7 +19,7 @@ from wbsync.sync.batches import ask_each, lacks
 from wbsync.sync.context import project_filter
 from wbsync.sync.cursors import Cursors
 from wbsync.sync.inventory import project_variables, write_differences
-from wbsync.sync.runs import read_index
+from wbsync.sync.runs import count_held, read_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -95,12 +95,15 @@ async def sync_run_files(context: Context) -> None:
 
 
 def _plan(context: Context) -> list[_Listing]:
-    cursors = Cursors(context.lake, context.state, TABLE)
+    cursors, project = Cursors(context.lake, context.state, TABLE), context.project
+    if cursors.is_settled(project, "runs"):
+        return []
     cursors.catch_up()
     runs = read_index(context, COLUMNS)
-    return list(
-        plan_files(context.project, runs.values(), cursors.read(context.project, FileCursor))
-    )
+    jobs = list(plan_files(project, runs.values(), cursors.read(project, FileCursor)))
+    if not jobs and len(runs) == count_held(context):
+        cursors.settle(project, "runs")
+    return jobs
 
 
 async def _read(context: Context, batch: list[_Listing], done: list[_Listing]) -> list[_Listing]:

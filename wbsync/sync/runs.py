@@ -681,3 +681,9 @@ def read_index(
     table = context.lake.read("runs", columns=list(columns), filters=project_filter(context))
     rows = {row["run_id"]: row for row in table.to_pylist()}
     return rows if whole else {r: row for r, row in rows.items() if context.is_in_play(r)}
+
+
+def count_held(context: Context) -> int:
+    """Returns how many runs of the context's project are held, deleted ones included."""
+    held = context.lake.read("runs", columns=["run_id"], filters=project_filter(context))
+    return int(held.num_rows)
