@@ -19,14 +19,17 @@ import duckdb
 from sqlglot import exp
 
 from wbsync.errors import WarehouseError
+from wbsync.lake.scan import scan
 from wbsync.tables import TableSchema, load_table, table_names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pyarrow as pa
 
     from wbsync.lake import Lake
+    from wbsync.lake.scan import Part
 
 STORAGE_VERSION = "v1.0.0"
 """Format of the file: DuckDB 1.1.3 and everything later opens it."""
@@ -140,11 +143,10 @@ def _build(path: Path, lake: Lake, sync_log: pa.Table | None, wanted: dict[str, 
             if stamps.get(name) == stamp:
                 continue
             schema = load_table(name)
-            files = [str(f) for f in lake.files(name)]
             if name in VIEW_TABLES:
-                _write_view(connection, schema, files)
+                _write_view(connection, schema, lake.parts(name))
             else:
-                _write_table(connection, schema, files)
+                _write_table(connection, schema, lake.parts(name))
             connection.execute(f"INSERT OR REPLACE INTO {META} VALUES (?, ?)", [name, stamp])  # noqa: S608
             changed.append(name)
         connection.execute("USE memory")
@@ -161,22 +163,15 @@ def hash_of(schema: TableSchema) -> str:
     return hashlib.blake2b(repr(schema).encode(), digest_size=8).hexdigest()
 
 
-def _select(schema: TableSchema, files: list[str]) -> exp.Select:
+def select_rows(schema: TableSchema, parts: Sequence[Part]) -> exp.Select:
     """Returns the query that reads a table's Parquet files, instants as UTC without a zone."""
     columns = []
     for column in schema.columns:
-        name = exp.column(column.name, quoted=True)
-        value: Any = name
+        value: Any = exp.column(column.name, quoted=True)
         if column.type == "TIMESTAMP":
-            value = exp.func("make_timestamp", exp.func("epoch_us", name))
-        if not files:
-            value = exp.cast(exp.null(), column.type)
+            value = exp.func("make_timestamp", exp.func("epoch_us", value))
         columns.append(exp.alias_(value, column.name, quoted=True))
-    query = exp.select(*columns)
-    if not files:
-        return query.where(exp.false())
-    paths = exp.Array(expressions=[exp.Literal.string(f) for f in files])
-    return query.from_(exp.func("read_parquet", paths))
+    return exp.select(*columns).from_(scan(schema, parts).subquery("held"))
 
 
 def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -189,16 +184,18 @@ def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def _write_view(
-    connection: duckdb.DuckDBPyConnection, schema: TableSchema, files: list[str]
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, parts: Sequence[Part]
 ) -> None:
     _drop(connection, schema.name)
-    query = _select(schema, files).sql("duckdb")
+    query = select_rows(schema, parts).sql("duckdb")
     connection.execute(f'CREATE VIEW "{schema.name}" AS {query}')
     _comment(connection, schema, schema.name, "VIEW")
 
 
 def _write_table(
-    connection: duckdb.DuckDBPyConnection, schema: TableSchema, rows: list[str] | pa.Table
+    connection: duckdb.DuckDBPyConnection,
+    schema: TableSchema,
+    rows: list[Part] | pa.Table,
 ) -> None:
     """Writes a table; one that marks deletions is `<name>_all`, and `<name>` a view of the rest."""
     marks_deletions = any(c.name == "deleted_at" for c in schema.columns)
@@ -211,7 +208,7 @@ def _write_table(
         columns.append(f"PRIMARY KEY ({', '.join(schema.primary_key)})")
     connection.execute(f'CREATE TABLE "{stored}" ({", ".join(columns)})')
     if isinstance(rows, list):
-        query = _select(schema, rows).sql("duckdb")
+        query = select_rows(schema, rows).sql("duckdb")
         connection.execute(f'INSERT INTO "{stored}" {query}')
     elif rows.num_rows:
         connection.register("incoming", rows)
