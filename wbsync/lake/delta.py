@@ -29,6 +29,7 @@ from wbsync.errors import (
     SchemaMismatchError,
     WarehouseError,
 )
+from wbsync.lake.disk import persist, persist_names
 from wbsync.lake.files import regrouped, write_files
 from wbsync.lake.log import newest_first
 from wbsync.lake.scan import FILENAME, Part, scan
@@ -305,6 +306,8 @@ class Lake:
         schema = Schema.from_arrow(load_table(table).arrow())
         properties = CommitProperties(custom_metadata=metadata)
         found = self._open(table)
+        before = -1 if found is None else int(found.version())
+        persist_names(self.path(table))
         if found is None:
             create_table_with_add_actions(
                 str(self.path(table)),
@@ -320,6 +323,10 @@ class Lake:
             )
         version = self.version(table)
         assert version is not None
+        _persist_log(self.path(table) / "_delta_log", range(before + 1, version + 1))
+        if found is None:
+            for folder in (self.path(table), self.root, self.root.parent):
+                persist_names(folder)
         return version
 
     def read(
@@ -410,6 +417,17 @@ def _evolve(found: DeltaTable, schema: Schema) -> None:
         raise MigrationError(f"{found.table_uri} lacks {', '.join(required)}, never NULL")
     mark = {ADDED_IN: str(found.version() + 1)}
     found.alter.add_columns([Field(f.name, f.type, nullable=True, metadata=mark) for f in new])
+
+
+def _persist_log(log: Path, versions: Iterable[int]) -> None:
+    """Returns once commits, and the checkpoints made with them, are on the disk."""
+    for version in versions:
+        persist(log / f"{version:020}.json")
+        checkpoint = log / f"{version:020}.checkpoint.parquet"
+        if checkpoint.exists():
+            persist(checkpoint)
+            persist(log / "_last_checkpoint")
+    persist_names(log)
 
 
 def _unreadable(path: Path, error: Exception) -> str:

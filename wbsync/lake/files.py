@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
+from wbsync.lake.disk import persist
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -117,6 +119,7 @@ class _Writer:
     def close(self) -> AddAction:
         self._writer.close()
         self._sink.close()
+        persist(self._path)
         return AddAction(
             path=self._path.name,
             size=self._path.stat().st_size,
