@@ -31,7 +31,7 @@ def persisted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
         table = path.parent.parent if path.parent.name == "_delta_log" else path.parent
         flushed.append((path.name, any((table / "_delta_log").glob("*.json"))))
         real(descriptor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import uuid
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -80,6 +81,11 @@ class Lake:
     def path(self, table: str) -> Path:
         """Returns the folder of a table, which need not exist."""
         return self.root / table
+
+    def _reader(self) -> dict[str, Any]:
+        """Returns how a table is read: what does not fit in memory waits within the warehouse."""
+        spill = self.root.parent / f"scratch-spill-{uuid.uuid4().hex}"
+        return {**READER, "temp_directory": str(spill)}
 
     def tables(self) -> list[str]:
         """Returns the names of the tables that exist, in alphabetical order."""
@@ -227,7 +233,7 @@ class Lake:
         touched = self._files_with(table, scope)
         if not touched:
             return self.append(table, rows, metadata) if rows.num_rows or metadata else None
-        with _Guard(self.path(table)), duckdb.connect(config=READER) as connection:
+        with _Guard(self.path(table)), duckdb.connect(config=self._reader()) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.register("scope", scope)
             keep = _rows_of(scan(load_table(table), self.parts(table, touched))).join(
@@ -288,7 +294,7 @@ class Lake:
         query = query.select(FILENAME, append=False)
         query = query.join("scope", using=names, join_type="semi").distinct()
         try:
-            with duckdb.connect(config=READER) as connection:
+            with duckdb.connect(config=self._reader()) as connection:
                 connection.register("scope", scope)
                 found = connection.sql(query.sql("duckdb")).fetchall()
         except duckdb.Error as error:
@@ -353,7 +359,7 @@ class Lake:
             query = query.where(among if operator == "in" else held.eq(given))
             parameters[column] = value
         try:
-            with duckdb.connect(config=READER) as connection:
+            with duckdb.connect(config=self._reader()) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
                 rows = connection.sql(query.sql("duckdb"), params=parameters or None)
                 return rows.to_arrow_table().cast(wanted)
