@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from wbsync.catalog import Published
     from wbsync.progress import Event, ProgressHook, SyncReport
     from wbsync.query import Engine, Result, TableInfo
 
@@ -108,6 +109,30 @@ class Warehouse:
         if problems:
             raise problems[0]
         return outcome[0]
+
+    def publish(
+        self,
+        *,
+        storage_version: str | None = None,
+        materialize: bool | None = None,
+        rebuild: bool = False,
+    ) -> Published:
+        """Brings `warehouse.duckdb` up to date with the lake; a sync does it by itself.
+
+        Args:
+            storage_version: DuckDB's format of the file; None leaves it as it is.
+            materialize: Whether the rows of history and the like are in the file; None leaves it
+                as it is.
+            rebuild: Whether the file is made anew in any case.
+
+        Raises:
+            WbsyncError: Any of `wbsync.errors`, which say what to do.
+        """
+        from wbsync.sync.publication import publish_warehouse
+
+        return publish_warehouse(
+            self.root, storage_version=storage_version, materialize=materialize, rebuild=rebuild
+        )
 
     def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
         """Returns the rows of a query, which only reads.

@@ -17,6 +17,7 @@ COMMANDS = {
     "config": "Show and check what wbsync.toml, environment and defaults add up to.",
     "doctor": "Check key, server, disk and the published file.",
     "files": "List and get the files of runs.",
+    "publish": "Bring warehouse.duckdb up to date with the lake.",
     "query": "Ask a question that has a name.",
     "sandbox": "A W&B-compatible server for demos and tests.",
     "sql": "Ask the warehouse in SQL.",
