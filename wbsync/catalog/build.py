@@ -86,7 +86,10 @@ def _make(
                 fill(connection, shape, parts)
             if shape.name in PARTS:
                 count_all(connection, shape.name, shape.stored)
-            record_files(connection, shape.name, [f.name for p in parts for f in p.files])
+        record_files(
+            connection,
+            {name: [f.name for p in parts for f in p.files] for name, parts in tables.items()},
+        )
         gone = find_gone(connection)
         write_plain_views(connection, gone)
         write_macros(connection)

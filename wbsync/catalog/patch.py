@@ -128,7 +128,7 @@ def patch(
                 if name in PARTS:
                     rows = scan(change.shape.schema, parts).subquery("rows")
                     touched |= count_changes(connection, name, came(name, rows))
-            record_files(connection, name, [f.name for f in change.files])
+        record_files(connection, {c.shape.name: [f.name for f in c.files] for c in changes})
         now_gone = find_gone(connection)
         if now_gone != gone:
             write_plain_views(connection, now_gone)

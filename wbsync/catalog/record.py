@@ -95,13 +95,20 @@ def restore_names(connection: Connection, names: Names) -> None:
 
 def record_facts(connection: Connection, facts: Mapping[str, str]) -> None:
     """Writes facts, in the place of those of the same name."""
-    for name, value in facts.items():
-        connection.execute("INSERT OR REPLACE INTO _wbsync.facts VALUES (?, ?)", [name, value])
-
-
-def record_files(connection: Connection, table: str, files: Iterable[str]) -> None:
-    """Writes which files of the lake a table is made of."""
-    connection.execute("DELETE FROM _wbsync.files WHERE table_name = ?", [table])
     connection.execute(
-        "INSERT INTO _wbsync.files SELECT ?, unnest(?::VARCHAR[])", [table, sorted(files)]
+        "INSERT OR REPLACE INTO _wbsync.facts SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+        [list(facts), list(facts.values())],
+    )
+
+
+def record_files(connection: Connection, files: Mapping[str, Iterable[str]]) -> None:
+    """Writes, for some tables, which files of the lake they are made of."""
+    rows = [(table, file) for table, names in files.items() for file in names]
+    tables, names = [table for table, _ in rows], [file for _, file in rows]
+    connection.execute(
+        "DELETE FROM _wbsync.files WHERE table_name IN (SELECT unnest(?::VARCHAR[]))", [list(files)]
+    )
+    connection.execute(
+        "INSERT INTO _wbsync.files SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+        [tables, names],
     )

@@ -8,7 +8,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from wbsync.catalog.ddl import column, comments, create_table, described, drop_table, table
-from wbsync.catalog.writing import run
+from wbsync.catalog.writing import run, run_together
 from wbsync.lake.scan import scan
 
 if TYPE_CHECKING:
@@ -40,19 +40,22 @@ def append(connection: Connection, shape: Shape, parts: Sequence[Part]) -> None:
 
 def fill(connection: Connection, shape: Shape, rows: Sequence[Part] | pa.Table) -> None:
     """Makes a table of the rows of files, or of Arrow rows; one that was there is dropped."""
-    run(
+    run_together(
         connection,
-        drop_table(shape.stored),
-        create_table(shape.stored, shape.schema.columns, shape.key),
+        [
+            drop_table(shape.stored),
+            create_table(shape.stored, shape.schema.columns, shape.key),
+            *described_as("TABLE", shape),
+        ],
     )
     if not isinstance(rows, pa.Table):
-        append(connection, shape, rows)
+        if rows:
+            append(connection, shape, rows)
     elif rows.num_rows:
         connection.register("incoming", rows)
         query = published(shape.schema, exp.table_("incoming"))
         run(connection, exp.insert(query, table(shape.stored)))
         connection.unregister("incoming")
-    run(connection, *described_as("TABLE", shape))
 
 
 def described_as(kind: str, shape: Shape) -> Iterator[exp.Comment]:

@@ -9,7 +9,7 @@ from sqlglot import exp
 from wbsync.catalog.ddl import column, comments, create_view, described, table
 from wbsync.catalog.rows import described_as, published
 from wbsync.catalog.shape import lake_tables, shape_of
-from wbsync.catalog.writing import run, run_together
+from wbsync.catalog.writing import run_together
 from wbsync.lake.scan import scan
 from wbsync.resources import read_resource
 
@@ -27,7 +27,7 @@ OWNERS = {"runs": ("entity", "project", "run_id"), "projects": ("entity", "proje
 def write_lake_view(connection: Connection, shape: Shape, parts: Sequence[Part]) -> None:
     """Makes the view over a table's Parquet files, which it names one by one."""
     query = published(shape.schema, scan(shape.schema, parts))
-    run(connection, create_view(shape.stored, query), *described_as("VIEW", shape))
+    run_together(connection, [create_view(shape.stored, query), *described_as("VIEW", shape)])
 
 
 def find_gone(connection: Connection) -> frozenset[str]:

@@ -35,6 +35,8 @@ SMALL_ROW_GROUP = 2048
 LARGE_ROW_GROUP = 122_880
 """Rows of a row group; the large one is DuckDB's own. DuckDB 1.1.3 reads files with both."""
 
+TOGETHER = 48
+
 _FULL = re.compile(r"(failed to|could not) (allocate|pin)|out of memory", re.IGNORECASE)
 
 
@@ -99,6 +101,7 @@ def writing(
         connection.execute(attach.sql("duckdb"))
         connection.execute("USE published")
         connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
         connection.execute("USE memory")
@@ -116,9 +119,9 @@ def run_together(connection: Connection, statements: Sequence[exp.Expression]) -
 
     Each transaction waits for the disk; a change of a view keeps a copy of it until the end of one.
     """
-    for start in range(0, len(statements), 32):
+    for start in range(0, len(statements), TOGETHER):
         connection.execute("BEGIN")
-        run(connection, *statements[start : start + 32])
+        run(connection, *statements[start : start + TOGETHER])
         connection.execute("COMMIT")
 
 
