@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.configuration import resolve, warehouse_dir
 from wbsync.errors import QueryError
-from wbsync.model import ProjectPath, Selection
+from wbsync.model import ProjectPath, PublishOptions, Selection
 from wbsync.settings import resolve_credentials
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Warehouse:
         from wbsync.sync.publication import publish_warehouse
 
         return publish_warehouse(
-            self.root, storage_version=storage_version, materialize=materialize, rebuild=rebuild
+            self.root, PublishOptions(storage_version, materialize), rebuild=rebuild
         )
 
     def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:

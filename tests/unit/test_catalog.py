@@ -20,6 +20,7 @@ from wbsync.catalog.shape import lake_tables, shape_of
 from wbsync.catalog.writing import with_enough_memory
 from wbsync.errors import ConfigError, WarehouseError
 from wbsync.lake import Lake, open_warehouse
+from wbsync.model import PublishOptions
 from wbsync.query import Engine
 from wbsync.tables import load_table
 
@@ -377,7 +378,7 @@ def test_a_form_is_kept_until_another_is_chosen(root: Path, tmp_path: Path) -> N
     lake.append("runs", rows("runs", {"run_id": "a"}), {})
     lake.append("history", rows("history", *points("a", "loss", [1, 2])), {})
     publish(root, lake)
-    assert publish(root, lake, materialize=True, storage_version="v1.4.0").how == "rebuilt"
+    assert publish(root, lake, options=PublishOptions("v1.4.0", materialize=True)).how == "rebuilt"
     lake.append("history", rows("history", *points("a", "acc", [3])), {})
     assert publish(root, lake).how == "patched"
     alone = tmp_path / "alone.duckdb"
@@ -388,11 +389,11 @@ def test_a_form_is_kept_until_another_is_chosen(root: Path, tmp_path: Path) -> N
         tags = connection.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal")
         assert tags.fetchall()[0][0]["storage_version"].startswith("v1.4")
     (tmp_path / "elsewhere").rename(root / "lake")
-    assert publish(root, lake, materialize=False).how == "rebuilt"
+    assert publish(root, lake, options=PublishOptions(materialize=False)).how == "rebuilt"
     assert ask(root, "SELECT table_type FROM information_schema.tables WHERE table_name ="
                " 'history_all'") == [("VIEW",)]  # fmt: skip
     with pytest.raises(ConfigError, match="v1\\.0\\.0"):
-        publish(root, lake, storage_version="'; DROP TABLE runs")
+        publish(root, lake, options=PublishOptions("'; DROP TABLE runs"))
 
 
 def test_leaf_tables_have_no_key_and_the_others_do(root: Path) -> None:

@@ -6,6 +6,6 @@ files that are named: the warehouse as it was, a copy to compare with.
 
 from wbsync.catalog.build import build
 from wbsync.catalog.publish import Published, publish
-from wbsync.catalog.writing import Form
+from wbsync.catalog.writing import Form, check_storage_version
 
-__all__ = ["Form", "Published", "build", "publish"]
+__all__ = ["Form", "Published", "build", "check_storage_version", "publish"]

@@ -23,6 +23,7 @@ from wbsync.catalog.shape import lake_tables, shape_of
 from wbsync.catalog.swap import Builds, clone
 from wbsync.catalog.writing import Form, check_storage_version, with_enough_memory
 from wbsync.errors import WarehouseError
+from wbsync.model import PublishOptions
 from wbsync.tables import table_names
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ def publish(
     lake: Lake,
     *,
     sync_log: pa.Table | None = None,
-    storage_version: str | None = None,
-    materialize: bool | None = None,
+    options: PublishOptions | None = None,
     rebuild: bool = False,
 ) -> Published:
     """Publishes the lake's newest version; where it is published already, touches nothing.
@@ -69,9 +69,7 @@ def publish(
         lake: Its lake.
         sync_log: Rows of the table sync_log, which is not in the lake and alone is no reason to
             publish.
-        storage_version: DuckDB's format of the file; None leaves it as it is, v1.0.0 at first.
-        materialize: Whether the rows of history and the like are in the file, which can then be
-            carried elsewhere alone; None leaves it as it is, False at first.
+        options: What kind of file; None leaves it as it is.
         rebuild: Whether the file is made anew in any case.
 
     Raises:
@@ -80,12 +78,13 @@ def publish(
     """
     started = time.monotonic()
     builds = Builds(root)
-    if storage_version is not None:
-        check_storage_version(storage_version)
+    options = options or PublishOptions()
+    if options.storage_version is not None:
+        check_storage_version(options.storage_version)
     try:
         builds.folder.mkdir(exist_ok=True)
         builds.drop_foreign_wal()
-        how, changed = _publish(builds, lake, sync_log, storage_version, materialize, rebuild)
+        how, changed = _publish(builds, lake, sync_log, options, rebuild)
     except (duckdb.Error, OSError) as error:
         raise WarehouseError(f"cannot publish {builds.target}: {error}") from error
     return Published(builds.target, how, changed, time.monotonic() - started)
@@ -95,15 +94,14 @@ def _publish(
     builds: Builds,
     lake: Lake,
     sync_log: pa.Table | None,
-    storage_version: str | None,
-    materialize: bool | None,
+    options: PublishOptions,
     rebuild: bool,
 ) -> tuple[str, tuple[str, ...]]:
     def wanted(form: Form) -> tuple[Form, dict[str, str]]:
-        if storage_version is not None:
-            form = replace(form, storage_version=storage_version)
-        if materialize is not None:
-            form = replace(form, materialize=materialize)
+        if options.storage_version is not None:
+            form = replace(form, storage_version=options.storage_version)
+        if options.materialize is not None:
+            form = replace(form, materialize=options.materialize)
         return form, _facts(lake, form, versions)
 
     versions = {name: lake.version(name) for name in lake_tables()}

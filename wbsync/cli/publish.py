@@ -37,7 +37,7 @@ def command(
     """Bring warehouse.duckdb up to date with the lake, without asking W&B.
 
     A sync does it by itself. It is needed after the folder was moved or copied, and to choose
-    another form, which later syncs keep.
+    another form, which later syncs keep unless [publish] of wbsync.toml says otherwise.
 
     \b
     Examples:
@@ -45,13 +45,17 @@ def command(
       wbsync publish --materialize       # one file that holds everything
       wbsync publish --rebuild
     """
+    from wbsync.model import PublishOptions
     from wbsync.sync.publication import publish_warehouse
 
     root = shared.root()
     shared.say.detail(f"publishing {root}")
-    done = publish_warehouse(
-        root, storage_version=storage_version, materialize=materialize, rebuild=rebuild
-    )
+    configuration = shared.configuration()
+    if storage_version is None:
+        storage_version = configuration["publish.storage_version"]
+    if materialize is None:
+        materialize = configuration["publish.materialize"]
+    done = publish_warehouse(root, PublishOptions(storage_version, materialize), rebuild=rebuild)
     if as_json:
         facts = {"path": str(done.path), "how": done.how, "changed": done.changed,
                  "bytes": done.path.stat().st_size, "seconds": round(done.seconds, 3)}  # fmt: skip

@@ -7,28 +7,24 @@ from typing import TYPE_CHECKING
 from wbsync.catalog import publish
 from wbsync.lake import Lake, check_warehouse
 from wbsync.state import State
-from wbsync.sync.engine import hold, sync_log_table
+from wbsync.sync.engine import sync_log_table
+from wbsync.sync.lock import hold
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from wbsync.catalog import Published
+    from wbsync.model import PublishOptions
 
 
 def publish_warehouse(
-    root: Path,
-    *,
-    storage_version: str | None = None,
-    materialize: bool | None = None,
-    rebuild: bool = False,
+    root: Path, options: PublishOptions | None = None, *, rebuild: bool = False
 ) -> Published:
     """Brings the published file up to date with the lake; needs no server.
 
     Args:
         root: Folder of the warehouse.
-        storage_version: DuckDB's format of the file; None leaves it as it is.
-        materialize: Whether the rows of history and the like are in the file; None leaves it as
-            it is.
+        options: What kind of file; None leaves it as it is.
         rebuild: Whether the file is made anew in any case.
 
     Raises:
@@ -44,8 +40,7 @@ def publish_warehouse(
                 root,
                 Lake(root),
                 sync_log=sync_log_table(state),
-                storage_version=storage_version,
-                materialize=materialize,
+                options=options,
                 rebuild=rebuild,
             )
         finally:
