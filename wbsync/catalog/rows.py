@@ -61,6 +61,6 @@ def fill(connection: Connection, shape: Shape, rows: Sequence[Part] | pa.Table) 
 def described_as(kind: str, shape: Shape) -> Iterator[exp.Comment]:
     """Returns the comments of what holds all rows of a table."""
     comment = shape.schema.comment
-    if shape.is_filtered:
+    if shape.schema.leaves_out:
         comment += " With those that W&B no longer has."
     return comments(kind, shape.stored, comment, described(shape.schema))

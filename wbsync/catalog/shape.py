@@ -21,21 +21,12 @@ LAKE_VIEWS = frozenset({"history", "system_metrics", "console_logs", "artifact_f
 STATE_TABLES = frozenset({"sync_log", "edits"})
 """Tables whose rows come from the local state, not from the lake."""
 
-LOGS = STATE_TABLES | {"run_changes"}
-"""Tables of what happened: it happened even where the run is gone."""
-
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """How a table stands in the published file."""
 
     schema: TableSchema
-    marks_deletions: bool
-    """Whether its rows say themselves when W&B was found not to have them any more."""
-    is_of_run: bool
-    """Whether each row belongs to a run, and goes out of sight with it."""
-    is_of_project: bool
-    """Whether each row belongs to a project, and goes out of sight with it."""
     is_leaf: bool
     """Whether it holds many short rows for one run: written in large row groups, without a key."""
 
@@ -45,14 +36,9 @@ class Shape:
         return self.schema.name
 
     @property
-    def is_filtered(self) -> bool:
-        """Whether the plain name is a view on `stored`."""
-        return self.marks_deletions or self.is_of_run or self.is_of_project
-
-    @property
     def stored(self) -> str:
         """Name under which all rows stand."""
-        return f"{self.name}_all" if self.is_filtered else self.name
+        return f"{self.name}_all" if self.schema.leaves_out else self.name
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -68,16 +54,9 @@ class Shape:
 def shape_of(name: str) -> Shape:
     """Returns how a table stands in the published file."""
     schema = load_table(name)
-    columns = {c.name for c in schema.columns}
-    is_log = name in LOGS
     key = schema.primary_key
-    return Shape(
-        schema,
-        marks_deletions="deleted_at" in columns,
-        is_of_run=not is_log and name != "runs" and {"entity", "project", "run_id"} <= columns,
-        is_of_project=not is_log and name != "projects" and {"entity", "project"} <= columns,
-        is_leaf=name in LAKE_VIEWS or not key or ("run_id" in key and key[-1] != "run_id"),
-    )
+    is_leaf = name in LAKE_VIEWS or not key or ("run_id" in key and key[-1] != "run_id")
+    return Shape(schema, is_leaf)
 
 
 @cache

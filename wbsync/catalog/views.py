@@ -12,6 +12,7 @@ from wbsync.catalog.shape import lake_tables, shape_of
 from wbsync.catalog.writing import run_together
 from wbsync.lake.scan import scan
 from wbsync.resources import read_resource
+from wbsync.tables import OWNERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from wbsync.catalog.shape import Shape
     from wbsync.catalog.writing import Connection
     from wbsync.lake.scan import Part
-
-OWNERS = {"runs": ("entity", "project", "run_id"), "projects": ("entity", "project")}
-"""Tables whose rows own rows of others, and the columns that say which."""
 
 
 def write_lake_view(connection: Connection, shape: Shape, parts: Sequence[Part]) -> None:
@@ -50,7 +48,7 @@ def write_plain_views(connection: Connection, gone: frozenset[str]) -> None:
     """
     statements: list[exp.Expression] = []
     for shape in map(shape_of, lake_tables()):
-        if shape.is_filtered:
+        if shape.schema.leaves_out:
             statements += _plain_view(shape, gone)
     run_together(connection, statements)
 
@@ -60,15 +58,13 @@ def _plain_view(shape: Shape, gone: frozenset[str]) -> Iterator[exp.Expression]:
     query = exp.select(*(column(name, "held") for name in names)).from_(
         exp.alias_(table(shape.stored), "held", table=True)
     )
-    owned = {"runs": shape.is_of_run, "projects": shape.is_of_project}
-    for owner, key in OWNERS.items():
-        if owned[owner] and owner in gone:
-            rows = exp.select(*map(column, key)).from_(table(f"{owner}_all"))
+    for owner in shape.schema.owners:
+        if owner in gone:
+            key = list(map(column, OWNERS[owner]))
+            rows = exp.select(*key).from_(table(f"{owner}_all"))
             rows = rows.where(column("deleted_at").is_(exp.null()).not_())
-            query = query.join(
-                rows.subquery(f"gone_{owner}"), using=list(map(column, key)), join_type="anti"
-            )
-    if shape.marks_deletions:
+            query = query.join(rows.subquery(f"gone_{owner}"), using=[*key], join_type="anti")
+    if shape.schema.marks_deletions:
         query = query.where(column("deleted_at", "held").is_(exp.null()))
     yield create_view(shape.name, query)
     yield from comments("VIEW", shape.name, shape.schema.comment, described(shape.schema))
