@@ -184,6 +184,8 @@ class Warehouse:
             ValueError: No key is named, or a text stands where a list is wanted.
             QueryError: The warehouse does not hold the project.
         """
+        from wbsync.query.wide import wide_history
+
         if not keys:
             raise ValueError("name at least one key")
         if isinstance(keys, str) or isinstance(runs, str):
@@ -194,19 +196,8 @@ class Warehouse:
         )
         if not held.fetchall():
             raise QueryError(f"{path} is not in this warehouse; sync it first")
-        chosen = "max(value) FILTER (WHERE key = ?)"
-        columns = ", ".join([chosen] * len(keys))
-        marks = ", ".join("?" * len(keys))
-        only = f" AND run_id IN ({', '.join('?' * len(runs))})" if runs else ""
-        if runs is not None and not runs:
-            only = " AND false"
-        query = (
-            f"SELECT run_id, step, row, {columns} FROM history"  # noqa: S608
-            f" WHERE entity = ? AND project = ? AND key IN ({marks}){only}"
-            " GROUP BY run_id, step, row ORDER BY run_id, step, row"
-        )
-        params = [*keys, path.entity, path.project, *keys, *(runs or ())]
-        return self._open().run_trusted(query, params, names=["run_id", "step", "row", *keys])
+        query, parameters, names = wide_history(path, keys, runs)
+        return self._open().run_trusted(query, parameters, names=names)
 
     def tables(self) -> list[TableInfo]:
         """Returns what there is to ask."""

@@ -14,14 +14,16 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+import wbsync
 import wbsync.catalog.writing as writing_module
 from wbsync.catalog import Form, build, publish
 from wbsync.catalog.shape import lake_tables, shape_of
 from wbsync.catalog.writing import with_enough_memory
-from wbsync.errors import ConfigError, WarehouseError
+from wbsync.errors import ConfigError, QueryError, WarehouseError
 from wbsync.lake import Lake, open_warehouse
-from wbsync.model import PublishOptions
+from wbsync.model import ProjectPath, PublishOptions
 from wbsync.query import Engine
+from wbsync.query.wide import wide_history
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
@@ -258,6 +260,17 @@ def test_names_and_keys_of_any_text_are_reachable(root: Path) -> None:
         " AND schema_name <> '_wbsync'",
     )  # fmt: skip
     assert comments == [(0,)]
+    others = [k for k in HOSTILE if "\x00" not in k]
+    with wbsync.open(root) as warehouse:
+        path = f"e/{project}".replace("/é", "")
+        assert warehouse.tables()
+        with pytest.raises(QueryError, match="not in this warehouse"):
+            warehouse.history(path, others)
+        query, parameters, names = wide_history(ProjectPath("e", project), HOSTILE, ["a"])
+        found = warehouse._open().run_trusted(query, parameters, names=names).fetchall()
+        assert found == [("a", 0, 0, *values.values())]
+        query, parameters, _ = wide_history(ProjectPath("e", project), others, [])
+        assert warehouse.sql(query, parameters).fetchall() == []
     with Engine.open(root) as engine:
         assert {t.name for t in engine.tables()} >= {f"{schema}.runs", f"{schema}.history"}
         query = "SELECT value1 FROM history_wide(?, ?, ?)"

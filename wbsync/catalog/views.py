@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from wbsync.catalog.ddl import column, comments, create_view, described, table
+from wbsync.catalog.ddl import column, comments, create_view, described, table, text
 from wbsync.catalog.rows import described_as, published
 from wbsync.catalog.shape import lake_tables, shape_of
-from wbsync.catalog.writing import run_together
+from wbsync.catalog.writing import run, run_together
 from wbsync.lake.scan import scan
 from wbsync.resources import read_resource
 from wbsync.tables import OWNERS
@@ -73,9 +73,12 @@ def _plain_view(shape: Shape, gone: frozenset[str]) -> Iterator[exp.Expression]:
 def write_macros(connection: Connection) -> None:
     """Makes the table macros of `main`."""
     connection.execute(read_resource("queries/warehouse/history_wide.sql"))
-    comment = exp.Literal.string(
-        "History of a project, one column for each of up to six keys:"
+    comment = text(
+        "History of a project, a column for each of up to six keys:"
         " FROM history_wide('entity', 'project', 'loss', key2 := 'lr')"
         " AS wide(run_id, step, row, loss, lr)."
     )
-    connection.execute(f"COMMENT ON MACRO TABLE main.history_wide IS {comment.sql('duckdb')}")
+    run(
+        connection,
+        exp.Comment(this=table("history_wide"), kind="MACRO TABLE", expression=comment),
+    )
