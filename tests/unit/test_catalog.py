@@ -409,6 +409,25 @@ def test_a_form_is_kept_until_another_is_chosen(root: Path, tmp_path: Path) -> N
         publish(root, lake, options=PublishOptions("'; DROP TABLE runs"))
 
 
+def test_a_file_of_older_versions_copies_nothing(root: Path, tmp_path: Path) -> None:
+    """A file for a moment shows a table's files of any version, and costs no copy of rows."""
+    lake = Lake(root)
+    lake.append("runs", rows("runs", {"run_id": "a", "notes": "old"}), {})
+    version = lake.version("runs")
+    scope = pa.table({"entity": ["e"], "project": ["p"], "run_id": ["a"]})
+    lake.replace("runs", scope, rows("runs", {"run_id": "a", "deleted_at": NOW}), {})
+    past = tmp_path / "past.duckdb"
+    tables = {name: lake.parts(name) for name in lake_tables()}
+    tables["runs"] = lake.parts("runs", version=version)
+    build(past, tables, form=Form(is_passing=True))
+    with duckdb.connect(str(past), read_only=True) as connection:
+        assert connection.execute("SELECT notes FROM runs").fetchall() == [("old",)]
+        held = connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'"
+        )
+        assert held.fetchall() == [("sync_log",)]
+
+
 def test_leaf_tables_have_no_key_and_the_others_do(root: Path) -> None:
     """BI tools find the keys of runs, projects and the like."""
     publish(root, Lake(root))

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from wbsync.lake.scan import Part
 
 
+CHEAP_BYTES = 32 * 1024 * 1024
+"""So much of the lake is read for a patch without asking whether a new file would cost less."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """How a table's files differ from those that are published."""
@@ -63,7 +67,7 @@ def can_patch(changes: Iterable[Change], form: Form) -> bool:
     """Says whether changes can be applied, and for less than making the file anew costs.
 
     Rows that went are told by reading the files that held them, so these must still be there, and
-    rows must have a key.
+    rows must have a key. Many new rows lie better in a new file, in large row groups.
     """
     read = total = 0
     for change in changes:
@@ -77,13 +81,9 @@ def can_patch(changes: Iterable[Change], form: Form) -> bool:
         has_key = bool(key) and not any(c.nullable for c in key.values())
         if change.removed and not (has_key and all(f.exists() for f in change.removed)):
             return False
-        read += sum(f.stat().st_size for f in change.removed)
+        read += sum(f.stat().st_size for f in (*change.removed, *change.added))
         total += sum(f.stat().st_size for f in change.files)
     return read <= max(total // 2, CHEAP_BYTES)
-
-
-CHEAP_BYTES = 32 * 1024 * 1024
-"""So much is read again without asking whether less would do."""
 
 
 def patch(

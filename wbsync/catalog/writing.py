@@ -48,6 +48,9 @@ class Form:
     """Format of the file: DuckDB 1.1.3 and everything later opens v1.0.0."""
     materialize: bool = False
     """Whether the rows of history and the like are in the file, instead of views on the lake."""
+    is_passing: bool = False
+    """Whether the file is for a moment only: views on the lake for all tables, nothing is copied,
+    and no schemas of projects."""
 
 
 def check_storage_version(version: str) -> None:
