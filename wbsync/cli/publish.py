@@ -16,8 +16,8 @@ from wbsync.cli.options import Globals  # noqa: TC001
 )  # fmt: skip
 @click.option(
     "--storage-version", metavar="VERSION",
-    help="DuckDB's format of the file: v1.0.0 opens in DuckDB 1.1 and later, a later one takes less"
-    " room. Default: as it is, at first v1.0.0.",
+    help="DuckDB's format of the file; v1.0.0 opens in DuckDB 1.1 and later. Default: as it is, at"
+    " first v1.0.0.",
 )  # fmt: skip
 @click.option(
     "--materialize/--no-materialize", default=None,
