@@ -306,12 +306,37 @@ def bench_help(folder: Path) -> Iterator[Line]:
     yield "wbsync --help, best of 10", best * 1000, "ms", 150, True
 
 
+def bench_publish(folder: Path) -> Iterator[Line]:
+    """Publishing 20,000 runs of 150 config and summary keys, and one edit of them."""
+    root = folder / "w"
+
+    def call(what: str, *amounts: int) -> dict[str, Any]:
+        script = str(Path(__file__).with_name("lake.py"))
+        done = subprocess.run(
+            [sys.executable, script, what, str(root), *map(str, amounts)],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return dict(json.loads(done.stdout)) if done.stdout else {}
+
+    call("fill", 20_000, 150)
+    whole = call("publish")
+    yield "publish 20,000 runs × 150 keys", whole["seconds"], "s", 0, True
+    yield "peak memory of it", whole["peak_mb"], "MB", 400, True
+    yield "publish it unchanged", call("publish")["seconds"] * 1000, "ms", 0, True
+    call("edit")
+    edited = call("publish")
+    assert edited["how"] == "patched"
+    yield "publish one edited run", edited["seconds"], "s", 0, True
+    yield "peak memory of it", edited["peak_mb"], "MB", 400, True
+
+
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "help": bench_help,
     "requests": bench_requests,
     "metadata": bench_metadata,
     "history": bench_history,
     "objects": bench_objects,
+    "publish": bench_publish,
 }
 
 

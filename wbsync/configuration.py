@@ -425,5 +425,13 @@ KEYS = (
         timedelta(seconds=60), ("WBSYNC_WATCH_INTERVAL",),
     ),
     Key("queries.path", _path, "Folder of your own named queries.", None, ("WBSYNC_QUERIES_PATH",)),
+    Key(
+        "publish.storage_version", _text, "DuckDB's format of warehouse.duckdb.", None,
+        ("WBSYNC_PUBLISH_STORAGE_VERSION",),
+    ),
+    Key(
+        "publish.materialize", _flag, "Whether the rows of history are in warehouse.duckdb.", None,
+        ("WBSYNC_PUBLISH_MATERIALIZE",), _as_flag,
+    ),
 )  # fmt: skip
 """All options, in the order in which they are shown."""

@@ -167,6 +167,16 @@ class SyncOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """What kind of file is published; what is None stays as it is."""
+
+    storage_version: str | None = None
+    """DuckDB's format of the file; at first v1.0.0, which DuckDB 1.1 and everything later reads."""
+    materialize: bool | None = None
+    """Whether the rows of history and the like are in the file; at first they stay in the lake."""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """What to sync, and how."""
 

@@ -26,6 +26,13 @@ _KEY = re.compile(r"^\s{4}PRIMARY KEY \((?P<columns>[a-z_0-9, ]+)\)$")
 _COMMENT = re.compile(r"^-- (?P<text>.+)$")
 
 
+OWNERS = {"runs": ("entity", "project", "run_id"), "projects": ("entity", "project")}
+"""Tables whose rows own rows of others, and the columns that say which."""
+
+LOGS = frozenset({"sync_log", "edits", "run_changes"})
+"""Tables of what happened: it happened even where the run is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a table."""
@@ -46,6 +53,26 @@ class TableSchema:
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
     """Key columns; empty for tables that may hold equal rows."""
+
+    @property
+    def marks_deletions(self) -> bool:
+        """Whether a row says itself when W&B was found not to have it any more."""
+        return any(c.name == "deleted_at" for c in self.columns)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Tables of whose rows each row is a part: it goes out of sight with its owner."""
+        names = {c.name for c in self.columns}
+        return tuple(
+            owner
+            for owner, key in OWNERS.items()
+            if owner != self.name and self.name not in LOGS and names.issuperset(key)
+        )
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the plain name leaves rows out, which `<table>_all` shows."""
+        return self.marks_deletions or bool(self.owners)
 
     def arrow(self) -> pa.Schema:
         """Returns the table's Arrow schema; instants are `timestamp[us, tz=UTC]`."""

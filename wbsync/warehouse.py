@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.configuration import resolve, warehouse_dir
 from wbsync.errors import QueryError
-from wbsync.model import ProjectPath, Selection
+from wbsync.model import ProjectPath, PublishOptions, Selection
 from wbsync.settings import resolve_credentials
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from wbsync.catalog import Published
     from wbsync.progress import Event, ProgressHook, SyncReport
     from wbsync.query import Engine, Result, TableInfo
     from wbsync.query.filters import Meaning
@@ -115,6 +116,30 @@ class Warehouse:
             raise problems[0]
         return outcome[0]
 
+    def publish(
+        self,
+        *,
+        storage_version: str | None = None,
+        materialize: bool | None = None,
+        rebuild: bool = False,
+    ) -> Published:
+        """Brings `warehouse.duckdb` up to date with the lake; a sync does it by itself.
+
+        Args:
+            storage_version: DuckDB's format of the file; None leaves it as it is.
+            materialize: Whether the rows of history and the like are in the file; None leaves it
+                as it is.
+            rebuild: Whether the file is made anew in any case.
+
+        Raises:
+            WbsyncError: Any of `wbsync.errors`, which say what to do.
+        """
+        from wbsync.sync.publication import publish_warehouse
+
+        return publish_warehouse(
+            self.root, PublishOptions(storage_version, materialize), rebuild=rebuild
+        )
+
     def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
         """Returns the rows of a query, which only reads.
 
@@ -165,6 +190,8 @@ class Warehouse:
             ValueError: No key is named, or a text stands where a list is wanted.
             QueryError: The warehouse does not hold the project.
         """
+        from wbsync.query.wide import wide_history
+
         if not keys:
             raise ValueError("name at least one key")
         if isinstance(keys, str) or isinstance(runs, str):
@@ -175,19 +202,8 @@ class Warehouse:
         )
         if not held.fetchall():
             raise QueryError(f"{path} is not in this warehouse; sync it first")
-        chosen = "max(value) FILTER (WHERE key = ?)"
-        columns = ", ".join([chosen] * len(keys))
-        marks = ", ".join("?" * len(keys))
-        only = f" AND run_id IN ({', '.join('?' * len(runs))})" if runs else ""
-        if runs is not None and not runs:
-            only = " AND false"
-        query = (
-            f"SELECT run_id, step, row, {columns} FROM history"  # noqa: S608
-            f" WHERE entity = ? AND project = ? AND key IN ({marks}){only}"
-            " GROUP BY run_id, step, row ORDER BY run_id, step, row"
-        )
-        params = [*keys, path.entity, path.project, *keys, *(runs or ())]
-        return self._open().run_trusted(query, params, names=["run_id", "step", "row", *keys])
+        query, parameters, names = wide_history(path, keys, runs)
+        return self._open().run_trusted(query, parameters, names=names)
 
     def runs(
         self,

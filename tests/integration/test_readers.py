@@ -22,12 +22,27 @@ READERS = Path(sys.prefix) / "readers"
 
 COUNT = """
 import json, sys, duckdb
+def ask(query):
+    return connection.execute(query).fetchall()
 with duckdb.connect(sys.argv[1], read_only=True) as connection:
-    names = [r[0] for r in connection.execute(
+    names = [r[0] for r in ask(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'"
-    ).fetchall()]
-    counts = {n: connection.execute(f'SELECT count(*) FROM "{n}"').fetchone()[0] for n in names}
-print(json.dumps({"duckdb": duckdb.__version__, "counts": counts}))
+    )]
+    counts = {n: ask(f'SELECT count(*) FROM "{n}"')[0][0] for n in names}
+    wide = {}
+    for schema, name in ask("SELECT schema_name, view_name FROM duckdb_views()"
+                            " WHERE contains(schema_name, '__')"):
+        columns = [r[0] for r in ask(f'DESCRIBE "{schema}"."{name}"')]
+        quoted = ", ".join('count("' + c.replace('"', '""') + '")' for c in columns)
+        filled = ask(f'SELECT {quoted} FROM "{schema}"."{name}"')[0]
+        wide[f"{schema}.{name}"] = dict(zip(columns, filled))
+    curve = ask("SELECT count(*), count(loss), count(acc) FROM"
+                " history_wide('sandbox', 'main', 'loss', key2 := 'a/b')"
+                " AS w(run_id, step, row, loss, acc)")
+    silent = ask("SELECT count(*) FROM duckdb_columns() WHERE NOT internal AND comment IS NULL"
+                 " AND schema_name <> '_wbsync'")[0][0]
+print(json.dumps({"duckdb": duckdb.__version__, "counts": counts, "wide": wide, "curve": curve,
+                  "silent": silent}))
 """
 
 WATCH = """
@@ -70,9 +85,19 @@ def test_older_duckdb_opens_the_published_file(warehouse: Path, version: str) ->
     found = counts_with(str(python), warehouse / "warehouse.duckdb")
     assert found["duckdb"] == version
     with wbsync.open(warehouse) as held:
-        wanted = {t.name: t.rows for t in held.tables()}
+        wanted = {t.name: t.rows for t in held.tables() if "." not in t.name}
+        runs = held.sql("SELECT count(DISTINCT run_id) FROM run_summary WHERE key = 'Loss'")
+        wide = held.sql("SELECT count(*) FROM history WHERE key = 'a/b'").fetchall()[0][0]
+        with_capital = runs.fetchall()[0][0]
     assert wanted["history"] > 15_000
-    assert {n: c for n, c in found["counts"].items() if n in wanted} == wanted
+    assert found["counts"] == wanted
+    assert found["wide"]["sandbox__main.runs"]["run_id"] == wanted["runs"]
+    summaries = {c: n for c, n in found["wide"]["sandbox__main.runs"].items() if "oss" in c}
+    assert with_capital in summaries.values()
+    assert {"summary.loss", "summary.loss_2"} <= {c.casefold() for c in summaries}
+    assert found["wide"]["sandbox__main.history"]["a/b"] == wide > 0
+    assert found["curve"][0][2] == wide
+    assert found["silent"] == 0
 
 
 def test_polars_reads_the_lake(warehouse: Path) -> None:

@@ -1,5 +1,11 @@
-"""What is published: one DuckDB file that every BI tool can read."""
+"""What is published: one DuckDB file that every BI tool can read.
 
+The file is a product of the lake. `publish` brings it up to date, `build` makes one anywhere from
+files that are named: the warehouse as it was, a copy to compare with.
+"""
+
+from wbsync.catalog.build import build
 from wbsync.catalog.publish import Published, publish
+from wbsync.catalog.writing import Form, check_storage_version
 
-__all__ = ["Published", "publish"]
+__all__ = ["Form", "Published", "build", "check_storage_version", "publish"]

@@ -1,53 +1,45 @@
-"""Builds `warehouse.duckdb` from the lake, and swaps it in.
+"""Brings `warehouse.duckdb` up to date with the lake.
 
-The published file is a product: built beside the old one and put in its place by an atomic
-rename, so a reader is never locked out and never sees a half-made state. A build starts from a
-copy of the last file and replaces what changed. DuckDB caches a file by its path within a
-process, so each build also stands under a path of its own in `catalog/`, which wbsync itself opens.
+The published file is a product: made beside the old one and put in its place by an atomic rename,
+so a reader is never locked out and never sees a half-made state. Where the last build can be
+patched, it is; else the file is made anew. A kill at any moment leaves the old file in place, and
+the next publication finds what is missing.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
+import hashlib
+import json
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import duckdb
-from sqlglot import exp
 
+from wbsync.catalog.build import build, discard, is_lake_view
+from wbsync.catalog.patch import can_patch, find_change, patch
+from wbsync.catalog.record import Names, read_names, read_record
+from wbsync.catalog.shape import lake_tables, shape_of
+from wbsync.catalog.swap import Builds, clone
+from wbsync.catalog.writing import Form, check_storage_version, with_enough_memory
 from wbsync.errors import WarehouseError
-from wbsync.tables import TableSchema, load_table, table_names
+from wbsync.model import PublishOptions
+from wbsync.tables import table_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pyarrow as pa
 
+    from wbsync.catalog.record import Record
     from wbsync.lake import Lake
 
-STORAGE_VERSION = "v1.0.0"
-"""Format of the file: DuckDB 1.1.3 and everything later opens it."""
+LAYOUT = 1
+"""Counted up when what is made of the same rows changes: older builds are then made anew."""
 
-VIEW_TABLES = ("history", "system_metrics", "console_logs", "artifact_files")
-"""Tables that stay Parquet: views over the files that the Delta snapshot lists."""
-
-PARENTS = (("runs", ("entity", "project", "run_id")), ("artifacts", ("artifact_id",)))
-"""Tables that mark what W&B no longer has, and the key by which rows of others belong to them."""
-
-LAYOUT = 2
-"""Number of what is made of the lake's tables; another one has them all made anew."""
-LEAF_TABLES = ("run_config", "run_summary")
-"""Tables whose rows lie key by key, so that a filter reads those of its keys alone.
-
-They have no primary key: its index would take more memory than the rest of a build, and nothing
-would use it.
-"""
-
-KEPT_BUILDS = 3
-META = "_wbsync_published"
+GROWTH_BYTES = 64 * 1024 * 1024
+"""A patched file is made anew once it is twice as large as when it was new, and by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +47,21 @@ class Published:
     """What a publication did."""
 
     path: Path
+    how: str
+    """unchanged, patched or rebuilt."""
     changed: tuple[str, ...]
+    """Tables whose rows are not those of the last publication."""
     seconds: float
 
 
-def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Published:
+def publish(
+    root: Path,
+    lake: Lake,
+    *,
+    sync_log: pa.Table | None = None,
+    options: PublishOptions | None = None,
+    rebuild: bool = False,
+) -> Published:
     """Publishes the lake's newest version; where it is published already, touches nothing.
 
     Args:
@@ -67,225 +69,129 @@ def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Publ
         lake: Its lake.
         sync_log: Rows of the table sync_log, which is not in the lake and alone is no reason to
             publish.
+        options: What kind of file; None leaves it as it is.
+        rebuild: Whether the file is made anew in any case.
 
     Raises:
-        WarehouseError: The file cannot be built.
+        WarehouseError: The file cannot be made.
+        ConfigError: DuckDB does not know the storage version.
     """
     started = time.monotonic()
-    target = root / "warehouse.duckdb"
-    builds = root / "catalog"
+    builds = Builds(root)
+    options = options or PublishOptions()
+    if options.storage_version is not None:
+        check_storage_version(options.storage_version)
     try:
-        builds.mkdir(exist_ok=True)
-        numbers = [int(p.stem) for p in builds.glob("*.duckdb") if p.stem.isdigit()]
-        wanted = _stamps(lake)
-        newest = builds / f"{max(numbers, default=0)}.duckdb"
-        if _is_published(newest, target) and _stamps_in(newest) == wanted:
-            return Published(target, (), time.monotonic() - started)
-        build = builds / f"{max(numbers, default=0) + 1}.duckdb"
-        temporary = builds / "building.duckdb"
-        for leftover in (temporary, temporary.with_suffix(".duckdb.wal")):
-            leftover.unlink(missing_ok=True)
-        if target.exists():
-            shutil.copyfile(target, temporary)
-        changed = _build(temporary, lake, sync_log, wanted)
-        temporary.replace(build)
-        link = builds / "link.duckdb"
-        link.unlink(missing_ok=True)
-        try:
-            os.link(build, link)
-        except OSError:
-            shutil.copyfile(build, link)
-        link.replace(target)
-        for number in sorted(numbers)[: 1 - KEPT_BUILDS]:
-            with contextlib.suppress(OSError):
-                (builds / f"{number}.duckdb").unlink()
+        builds.folder.mkdir(exist_ok=True)
+        builds.drop_foreign_wal()
+        how, changed = _publish(builds, lake, sync_log, options, rebuild)
     except (duckdb.Error, OSError) as error:
-        raise WarehouseError(f"cannot publish {target}: {error}") from error
-    return Published(target, tuple(changed), time.monotonic() - started)
+        raise WarehouseError(f"cannot publish {builds.target}: {error}") from error
+    return Published(builds.target, how, changed, time.monotonic() - started)
 
 
-def _stamps(lake: Lake) -> dict[str, str]:
-    """Returns, for each table of the lake, what its published form depends on."""
-    stamps = {}
-    for name in table_names():
-        if name != "sync_log":
-            place = lake.root if name in VIEW_TABLES else ""
-            stamps[name] = f"{LAYOUT} {lake.version(name)} {hash_of(load_table(name))} {place}"
-    return stamps
+def _publish(
+    builds: Builds,
+    lake: Lake,
+    sync_log: pa.Table | None,
+    options: PublishOptions,
+    rebuild: bool,
+) -> tuple[str, tuple[str, ...]]:
+    def wanted(form: Form) -> tuple[Form, dict[str, str]]:
+        if options.storage_version is not None:
+            form = replace(form, storage_version=options.storage_version)
+        if options.materialize is not None:
+            form = replace(form, materialize=options.materialize)
+        return form, _facts(lake, form, versions)
+
+    versions = {name: lake.version(name) for name in lake_tables()}
+    note = builds.read_note()
+    if not rebuild and builds.is_in_place(note):
+        held = note["facts"]
+        if held == wanted(_form(held))[1]:
+            return "unchanged", ()
+
+    newest = builds.newest()
+    record = None if newest is None else read_record(newest)
+    form, facts = wanted(_form(record.facts) if record else Form())
+    if newest is None or record is None:
+        record = None
+    elif not rebuild and record.facts.items() >= facts.items():
+        # A publication was killed before the swap, or somebody wrote to the published file.
+        builds.put_in_place(newest, {**note, "facts": facts})
+        return "unchanged", ()
+
+    discard(builds.temporary)
+    changed = _changed(versions, record)
+    built_bytes = note.get("built_bytes") or (newest.stat().st_size if newest else 0)
+    is_patched = (
+        record is not None
+        and newest is not None
+        and not rebuild
+        and newest.stat().st_size <= 2 * built_bytes + GROWTH_BYTES
+        and all(record.facts.get(name) == facts[name] for name in UNPATCHABLE)
+        and _patch(builds, newest, lake, record, changed, form, sync_log, facts)
+    )
+    if not is_patched:
+        names = read_names(newest) if newest else Names()
+        parts = {name: lake.parts(name) for name in versions}
+        build(builds.temporary, parts, form=form, sync_log=sync_log, facts=facts, names=names)
+        built_bytes = builds.temporary.stat().st_size
+    made = builds.accept()
+    builds.put_in_place(made, {"facts": facts, "built_bytes": built_bytes})
+    builds.drop_old()
+    return "patched" if is_patched else "rebuilt", changed
 
 
-def _stamps_in(build: Path) -> dict[str, str]:
-    """Returns the stamps that a build was made with, none where it cannot be read."""
-    try:
-        with duckdb.connect(str(build), read_only=True) as connection:
-            return dict(connection.execute(f"FROM {META}").fetchall())
-    except duckdb.Error:
-        return {}
-
-
-def _is_published(build: Path, target: Path) -> bool:
-    """Says whether a build is what stands under the published name."""
-    try:
-        ours, theirs = build.stat(), target.stat()
-    except OSError:
+def _patch(
+    builds: Builds,
+    newest: Path,
+    lake: Lake,
+    record: Record,
+    changed: tuple[str, ...],
+    form: Form,
+    sync_log: pa.Table | None,
+    facts: Mapping[str, str],
+) -> bool:
+    """Makes the next build from the newest one; False where it cannot be, or is not worth it."""
+    moved = record.facts["place"] != facts["place"]
+    names = [n for n in lake_tables() if n in changed or (moved and is_lake_view(n, form))]
+    changes = [find_change(lake, name, record) for name in names]
+    if not can_patch(changes, form):
         return False
-    is_same = (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
-    return is_same or (ours.st_size == theirs.st_size and ours.st_mtime <= theirs.st_mtime)
+
+    def make(memory: str | None) -> None:
+        discard(builds.temporary)
+        clone(newest, builds.temporary)
+        patch(
+            builds.temporary, lake, changes, form=form, sync_log=sync_log, facts=facts,
+            gone=frozenset(record.facts["gone"].split()), memory=memory,
+        )  # fmt: skip
+
+    with_enough_memory(make)
+    return True
 
 
-def _build(path: Path, lake: Lake, sync_log: pa.Table | None, wanted: dict[str, str]) -> list[str]:
-    connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "256MB"})
-    try:
-        attach = exp.Literal.string(str(path)).sql("duckdb")
-        connection.execute(f"ATTACH {attach} AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
-        connection.execute("USE published")
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {META} (table_name VARCHAR PRIMARY KEY, stamp VARCHAR)"
-        )
-        stamps = dict(connection.execute(f"FROM {META}").fetchall())
-        changed = []
-        if sync_log is not None:
-            _write_table(connection, load_table("sync_log"), sync_log)
-        for name, stamp in sorted(wanted.items(), key=lambda item: bool(_parents(item[0]))):
-            if stamps.get(name) == stamp:
-                continue
-            schema = load_table(name)
-            files = [str(f) for f in lake.files(name)]
-            if name in VIEW_TABLES:
-                _write_view(connection, schema, files)
-            else:
-                _write_table(connection, schema, files)
-            connection.execute(f"INSERT OR REPLACE INTO {META} VALUES (?, ?)", [name, stamp])  # noqa: S608
-            changed.append(name)
-        connection.execute("USE memory")
-        connection.execute("DETACH published")
-    finally:
-        connection.close()
-    return changed
+UNPATCHABLE = ("layout", "storage_version", "materialize")
+"""Facts that a patch cannot change."""
 
 
-def hash_of(schema: TableSchema) -> str:
-    """Returns a short hash of a table's columns and comments."""
-    import hashlib
-
-    return hashlib.blake2b(repr(schema).encode(), digest_size=8).hexdigest()
-
-
-def _select(schema: TableSchema, files: list[str]) -> exp.Select:
-    """Returns the query that reads a table's Parquet files, instants as UTC without a zone."""
-    columns = []
-    for column in schema.columns:
-        name = exp.column(column.name, quoted=True)
-        value: Any = name
-        if column.type == "TIMESTAMP":
-            value = exp.func("make_timestamp", exp.func("epoch_us", name))
-        if not files:
-            value = exp.cast(exp.null(), column.type)
-        columns.append(exp.alias_(value, column.name, quoted=True))
-    query = exp.select(*columns)
-    if not files:
-        return query.where(exp.false())
-    paths = exp.Array(expressions=[exp.Literal.string(f) for f in files])
-    return query.from_(exp.func("read_parquet", paths))
+def _facts(lake: Lake, form: Form, versions: Mapping[str, int | None]) -> dict[str, str]:
+    """Returns what a published file depends on, and records about itself."""
+    layout = repr((LAYOUT, [shape_of(name) for name in table_names()]))
+    return {
+        "layout": hashlib.blake2b(layout.encode(), digest_size=12).hexdigest(),
+        "storage_version": form.storage_version,
+        "materialize": str(form.materialize),
+        "place": str(lake.root),
+        "versions": json.dumps(versions, sort_keys=True),
+    }
 
 
-def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    for (kind,) in connection.execute(
-        "SELECT table_type FROM information_schema.tables"
-        " WHERE table_catalog = 'published' AND table_schema = 'main' AND table_name = ?",
-        [name],
-    ).fetchall():
-        connection.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} "{name}"')
+def _form(facts: Mapping[str, str]) -> Form:
+    return Form(facts["storage_version"], facts["materialize"] == str(True))
 
 
-def _parents(name: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Returns the tables, with their keys, that say which rows of a table W&B no longer has."""
-    names = {column.name for column in load_table(name).columns}
-    if "deleted_at" in names:
-        return []
-    return [(parent, key) for parent, key in PARENTS if names.issuperset(key)]
-
-
-def _alive(schema: TableSchema) -> exp.Select | None:
-    """Returns the query for the rows that W&B still has; None for a table that holds no others."""
-
-    def column(name: str, table: str | None = None) -> exp.Column:
-        return exp.column(name, table=table, quoted=True)
-
-    stored = exp.table_(f"{schema.name}_all", db="main", quoted=True)
-    query = exp.select(*(column(c.name) for c in schema.columns)).from_(stored.as_("held"))
-    if any(c.name == "deleted_at" for c in schema.columns):
-        return query.where(column("deleted_at").is_(exp.null()))
-    for parent, key in _parents(schema.name):
-        gone = exp.select("1").from_(exp.table_(f"{parent}_all", db="main").as_("gone"))
-        gone = gone.where(column("deleted_at", "gone").is_(exp.null()).not_())
-        gone = gone.where(*(column(k, "gone").eq(column(k, "held")) for k in key))
-        query = query.where(exp.Exists(this=gone).not_())
-    return query if query.args.get("where") else None
-
-
-def _write_view(
-    connection: duckdb.DuckDBPyConnection, schema: TableSchema, files: list[str]
-) -> None:
-    stored = schema.name if _alive(schema) is None else f"{schema.name}_all"
-    _drop(connection, stored)
-    query = _select(schema, files).sql("duckdb")
-    connection.execute(f'CREATE VIEW "{stored}" AS {query}')
-    _comment(connection, schema, stored, "VIEW")
-    _write_alive(connection, schema)
-
-
-def _write_table(
-    connection: duckdb.DuckDBPyConnection, schema: TableSchema, rows: list[str] | pa.Table
-) -> None:
-    """Writes a table; what W&B no longer has stays in `<name>_all`, `<name>` is a view of the rest.
-
-    A run's or an artifact's deletion is marked in its own row; the rows that belong to it follow.
-    """
-    stored = schema.name if _alive(schema) is None else f"{schema.name}_all"
-    _drop(connection, stored)
-    columns = [f'"{c.name}" {c.type}{"" if c.nullable else " NOT NULL"}' for c in schema.columns]
-    if schema.primary_key and schema.name not in LEAF_TABLES:
-        columns.append(f"PRIMARY KEY ({', '.join(schema.primary_key)})")
-    connection.execute(f'CREATE TABLE "{stored}" ({", ".join(columns)})')
-    if isinstance(rows, list) and schema.name in LEAF_TABLES:
-        # File by file: a sort of all rows would spill to disk, and prunes no better.
-        for row in rows:
-            sorted_rows = _select(schema, [row]).order_by("key", "entity", "project", "run_id")
-            connection.execute(f'INSERT INTO "{stored}" {sorted_rows.sql("duckdb")}')
-    elif isinstance(rows, list):
-        query = _select(schema, rows).sql("duckdb")
-        connection.execute(f'INSERT INTO "{stored}" {query}')
-    elif rows.num_rows:
-        connection.register("incoming", rows)
-        names = ", ".join(
-            f"make_timestamp(epoch_us({c.name}))" if c.type == "TIMESTAMP" else c.name
-            for c in schema.columns
-        )
-        connection.execute(f'INSERT INTO "{stored}" SELECT {names} FROM incoming')  # noqa: S608
-        connection.unregister("incoming")
-    _comment(connection, schema, stored, "TABLE")
-    _write_alive(connection, schema)
-
-
-def _write_alive(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> None:
-    query = _alive(schema)
-    if query is not None:
-        _drop(connection, schema.name)
-        connection.execute(f'CREATE VIEW "{schema.name}" AS {query.sql("duckdb")}')
-        _comment(connection, schema, schema.name, "VIEW")
-
-
-def _comment(
-    connection: duckdb.DuckDBPyConnection, schema: TableSchema, name: str, kind: str
-) -> None:
-    def literal(text: str) -> Any:
-        return exp.Literal.string(text).sql("duckdb")
-
-    connection.execute(f'COMMENT ON {kind} "{name}" IS {literal(schema.comment)}')
-    for column in schema.columns:
-        connection.execute(
-            f'COMMENT ON COLUMN "{name}"."{column.name}" IS {literal(column.comment)}'
-        )
+def _changed(versions: Mapping[str, int | None], record: Record | None) -> tuple[str, ...]:
+    held = json.loads(record.facts["versions"]) if record else {}
+    return tuple(name for name, version in versions.items() if held.get(name) != version)

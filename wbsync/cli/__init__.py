@@ -18,6 +18,7 @@ COMMANDS = {
     "config": "Show and check what wbsync.toml, environment and defaults add up to.",
     "doctor": "Check key, server, disk and the published file.",
     "files": "List and get the files of runs.",
+    "publish": "Bring warehouse.duckdb up to date with the lake.",
     "query": "Ask a question that has a name.",
     "registry": "Ask for registries, collections and linked versions.",
     "runs": "Ask for runs as one asks W&B, offline.",

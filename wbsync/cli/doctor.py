@@ -95,19 +95,13 @@ def _disk(root: Path) -> Check:
 
 
 def _published(root: Path) -> Check:
-    path = root / "warehouse.duckdb"
-    if not path.is_file():
-        return "warehouse", True, f"{root}: nothing synced yet"
-    import duckdb
+    from wbsync.catalog.examine import examine
 
-    try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            rows = connection.execute(
-                "SELECT tags FROM duckdb_databases() WHERE NOT internal"
-            ).fetchall()
-    except duckdb.Error as error:
-        return "warehouse", False, f"{path}: {error}; sync again to publish it anew"
-    storage = str(rows[0][0].get("storage_version", "")) if rows and rows[0][0] else ""
-    is_old = "v1.0" in storage or not storage
-    reach = "opens in DuckDB 1.1 and later" if is_old else f"needs DuckDB of format {storage}"
-    return "warehouse", is_old, f"{path}: {reach}"
+    description, faults = examine(root)
+    if not description:
+        return "warehouse", True, f"{root}: nothing synced yet"
+    return (
+        "warehouse",
+        not faults,
+        f"{root / 'warehouse.duckdb'}: " + "; ".join([description, *faults[:3]]),
+    )

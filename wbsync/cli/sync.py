@@ -159,6 +159,7 @@ class Work:
     async def _sync(self) -> SyncReport:
         from wbsync.api import Budget
         from wbsync.cli.progress import Watcher
+        from wbsync.model import PublishOptions
         from wbsync.sync.engine import sync
 
         configuration = self._configuration
@@ -171,6 +172,9 @@ class Work:
                 concurrency=configuration["concurrency"],
                 budget=Budget(configuration["max_requests"], configuration["max_minutes"]),
                 wait_s=self._wait_s,
+                published=PublishOptions(
+                    configuration["publish.storage_version"], configuration["publish.materialize"]
+                ),
             )
 
     def once(self) -> int:

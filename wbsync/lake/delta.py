@@ -7,8 +7,11 @@ text.
 
 from __future__ import annotations
 
+import dataclasses
 import time
+import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +20,22 @@ from urllib.parse import quote, unquote
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake import CommitProperties, DeltaTable, Field, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 from sqlglot import exp
 
-from wbsync.errors import CommitConflictError, SchemaMismatchError, WarehouseError
-from wbsync.lake.files import ROW_GROUP_ROWS, write_files
-from wbsync.tables import load_table
+from wbsync.errors import (
+    CommitConflictError,
+    MigrationError,
+    SchemaMismatchError,
+    WarehouseError,
+)
+from wbsync.lake.disk import persist, persist_names
+from wbsync.lake.files import regrouped, write_files
+from wbsync.lake.log import newest_first
+from wbsync.lake.scan import FILENAME, Part, scan
+from wbsync.tables import load_table, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,6 +50,22 @@ CONFIGURATION = {
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }
 READER: dict[str, Any] = {"threads": 2, "memory_limit": "256MB"}
+BATCH_ROWS = 2048
+"""Rows that DuckDB hands over at once: few, as rows may be of any size."""
+
+ADDED_IN = "wbsync.added_in"
+"""Field metadata of a column that came later than the table: files may lack it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A Parquet file of a table, as the table's log describes it."""
+
+    path: Path
+    size: int
+    rows: int | None
+    bounds: dict[str, tuple[str, str]]
+    """Column to its lowest and highest value, for columns of texts where the log says."""
 
 
 class Lake:
@@ -49,24 +76,36 @@ class Lake:
         self.root = root.resolve() / "lake"
         """Folder of the tables."""
         self._tables: dict[str, DeltaTable] = {}
+        self._footers: dict[Path, frozenset[str]] = {}
+        """Columns of files that may lack some: a file never changes."""
 
-    def _path(self, table: str) -> Path:
+    def path(self, table: str) -> Path:
+        """Returns the folder of a table, which need not exist."""
         return self.root / table
+
+    def _reader(self) -> dict[str, Any]:
+        """Returns how a table is read: what does not fit in memory waits within the warehouse."""
+        spill = self.root.parent / f"scratch-spill-{uuid.uuid4().hex}"
+        return {**READER, "temp_directory": str(spill)}
+
+    def tables(self) -> list[str]:
+        """Returns the names of the tables that exist, in alphabetical order."""
+        return [name for name in table_names() if self.version(name) is not None]
 
     def _open(self, table: str) -> DeltaTable | None:
         """Returns a table at its newest version, None where it does not exist."""
         found = self._tables.get(table)
         try:
             if found is None:
-                if not (self._path(table) / "_delta_log").is_dir():
+                if not (self.path(table) / "_delta_log").is_dir():
                     return None
-                found = self._tables[table] = DeltaTable(self._path(table))
+                found = self._tables[table] = DeltaTable(self.path(table))
             else:
                 found.update_incremental()
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:
-            raise WarehouseError(f"cannot read {self._path(table)}: {error}") from error
+            raise WarehouseError(_unreadable(self.path(table), error)) from error
         return found
 
     def version(self, table: str) -> int | None:
@@ -74,13 +113,72 @@ class Lake:
         found = self._open(table)
         return None if found is None else int(found.version())
 
-    def files(self, table: str) -> list[Path]:
-        """Returns the Parquet files of a table's newest version, as absolute paths."""
-        found = self._open(table)
+    def data_files(self, table: str, version: int | None = None) -> list[DataFile]:
+        """Returns the Parquet files of a table, sorted by path.
+
+        Args:
+            table: Table to look at.
+            version: Version to look at, None for the newest.
+        """
+        found = self._open(table) if version is None else self._open_at(table, version)
         if found is None:
             return []
-        actions = pa.table(found.get_add_actions(flatten=True))
-        return sorted(self._path(table) / unquote(p) for p in actions["path"].to_pylist())
+        actions = pa.table(found.get_add_actions(flatten=True)).to_pylist()
+        texts = [c.name for c in load_table(table).columns if c.type == "VARCHAR"]
+        files = [
+            DataFile(
+                self.path(table) / unquote(action["path"]),
+                action["size_bytes"],
+                action.get("num_records"),
+                {
+                    name: (action[f"min.{name}"], action[f"max.{name}"])
+                    for name in texts
+                    if action.get(f"min.{name}") is not None
+                    and action.get(f"max.{name}") is not None
+                },
+            )
+            for action in actions
+        ]
+        return sorted(files, key=lambda file: file.path)
+
+    def files(self, table: str, version: int | None = None) -> list[Path]:
+        """Returns the paths of a table's Parquet files, absolute and sorted."""
+        return [file.path for file in self.data_files(table, version)]
+
+    def parts(
+        self, table: str, files: Sequence[Path] | None = None, version: int | None = None
+    ) -> list[Part]:
+        """Returns a table's files, those apart that were written before a column was added.
+
+        Args:
+            table: Table to look at.
+            files: Some of its files, None for all.
+            version: Version to look at, None for the newest.
+        """
+        found = self._open(table) if version is None else self._open_at(table, version)
+        if found is None:
+            return []
+        chosen = self.files(table, version) if files is None else files
+        held = {field.name: field for field in found.schema().fields}
+        absent = frozenset(c.name for c in load_table(table).columns if c.name not in held)
+        added = {name for name, field in held.items() if ADDED_IN in field.metadata}
+        if not added:
+            return [Part(tuple(chosen), absent)] if chosen else []
+        by_lacking: dict[frozenset[str], list[Path]] = {}
+        for file in chosen:
+            if file not in self._footers:
+                try:
+                    self._footers[file] = frozenset(pq.read_schema(file).names)
+                except (OSError, pa.ArrowInvalid) as error:
+                    raise WarehouseError(_unreadable(file, error)) from error
+            by_lacking.setdefault(absent | (added - self._footers[file]), []).append(file)
+        return [Part(tuple(files), lacking) for lacking, files in by_lacking.items()]
+
+    def _open_at(self, table: str, version: int) -> DeltaTable:
+        try:
+            return DeltaTable(self.path(table), version=version)
+        except (DeltaError, OSError) as error:
+            raise WarehouseError(_unreadable(self.path(table), error)) from error
 
     def commits(self, table: str, since: int | None) -> list[tuple[int, dict[str, Any]]]:
         """Returns (version, commit metadata) of the commits after a version, oldest first."""
@@ -91,6 +189,13 @@ class Lake:
         wanted = int(found.version()) - first
         history = found.history(wanted) if wanted > 0 else []
         return [(int(c["version"]), c) for c in reversed(history) if int(c["version"]) > first]
+
+    def newest_metadata(self, table: str, key: str) -> str | None:
+        """Returns what the newest commit of a table that has such metadata says, None for none."""
+        for commit in newest_first(self.path(table)):
+            if key in commit.metadata:
+                return str(commit.metadata[key])
+        return None
 
     def append(self, table: str, rows: pa.Table, metadata: dict[str, str]) -> int:
         """Adds rows to a table in one commit, and returns the version.
@@ -103,7 +208,7 @@ class Lake:
         schema = load_table(table).arrow()
         if rows.schema.names != schema.names:
             raise SchemaMismatchError(f"rows of {table} have the columns {rows.schema.names}")
-        with _Guard(self._path(table)):
+        with _Guard(self.path(table)):
             return self._commit(table, list(self._write(table, [rows])), metadata)
 
     def replace(
@@ -129,23 +234,20 @@ class Lake:
         touched = self._files_with(table, scope)
         if not touched:
             return self.append(table, rows, metadata) if rows.num_rows or metadata else None
-        with _Guard(self._path(table)), duckdb.connect(config=READER) as connection:
+        with _Guard(self.path(table)), duckdb.connect(config=self._reader()) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.register("scope", scope)
-            keep = _all_of([str(f) for f in touched]).join(
+            keep = _rows_of(scan(load_table(table), self.parts(table, touched))).join(
                 "scope", using=list(scope.column_names), join_type="anti"
             )
-            stay = connection.sql(keep.sql("duckdb")).to_arrow_reader(ROW_GROUP_ROWS)
-            schema = load_table(table).arrow()
-            remaining = (pa.Table.from_batches([batch]).cast(schema) for batch in stay)
-            actions: list[AddAction | RemoveAction]
+            stay = connection.sql(keep.sql("duckdb")).to_arrow_reader(BATCH_ROWS)
+            remaining = regrouped(stay, load_table(table).arrow())
             if table in SEGMENT_TABLES:
                 # What stays is key-major, and so is what comes: each in files of its own.
-                actions = [*self._write(table, remaining), *self._write(table, [rows])]
+                new = [*self._write(table, remaining), *self._write(table, [rows])]
             else:
-                actions = [*self._write(table, chain(remaining, [rows]))]
-            actions += _removals(touched)
-            return self._commit(table, actions, metadata)
+                new = [*self._write(table, chain(remaining, [rows]))]
+            return self._commit(table, [*new, *_removals(touched, data_change=True)], metadata)
 
     def amend(
         self,
@@ -181,48 +283,85 @@ class Lake:
                 given = exp.Placeholder(this=f"new_{name}")
                 column = exp.Case().when(condition, given).else_(column).as_(name, quoted=True)
             columns.append(column)
-        files = self.files(table)
-        if not files:
+        if not self.files(table):
             return None
         with self._reading(table) as connection:
-            found = _all_of([str(f) for f in files], filename=True).where(condition)
-            query = found.select("filename", append=False).distinct()
+            rows_of = scan(load_table(table), self.parts(table), filename=True)
+            query = _rows_of(rows_of).where(condition).select(FILENAME, append=False).distinct()
             wanted = {n: v for n, v in parameters.items() if not n.startswith("new_")}
             names = connection.sql(query.sql("duckdb"), params=wanted or None).fetchall()
-        touched = [self._path(table) / Path(name).name for (name,) in names]
+        touched = [self.path(table) / Path(name).name for (name,) in names]
         if not touched:
             return None
         actions: list[AddAction | RemoveAction] = []
-        with _Guard(self._path(table)):
+        with _Guard(self.path(table)):
             for file in touched:
-                query = _all_of([str(file)]).select(*columns, append=False)
+                part = scan(load_table(table), self.parts(table, [file]))
+                query = _rows_of(part).select(*columns, append=False)
                 with self._reading(table) as connection:
                     rows = connection.sql(query.sql("duckdb"), params=parameters)
-                    batches = rows.to_arrow_reader(ROW_GROUP_ROWS)
-                    tables = (pa.Table.from_batches([batch]).cast(schema) for batch in batches)
-                    actions += self._write(table, tables)
-            actions += _removals(touched)
+                    batches = rows.to_arrow_reader(BATCH_ROWS)
+                    actions += self._write(table, regrouped(batches, schema))
+            actions += _removals(touched, data_change=True)
             return self._commit(table, actions, metadata)
+
+    def rewrite(
+        self,
+        table: str,
+        files: Sequence[Path],
+        rows: Iterable[pa.Table],
+        metadata: dict[str, str],
+        target_bytes: int,
+    ) -> int:
+        """Puts the same rows into other files, in one commit that says nothing has changed.
+
+        Args:
+            table: Table to write.
+            files: Files that go.
+            rows: All their rows, in the order in which they are to lie.
+            metadata: Commit metadata.
+            target_bytes: Size at which a next file is begun.
+
+        Raises:
+            CommitConflictError: Another process committed first.
+            WarehouseError: The disk refused, or other rows came than went.
+        """
+        with _Guard(self.path(table)):
+            schema = load_table(table).arrow()
+            new = [*write_files(self.path(table), schema, rows, target_bytes)]
+            came = sum(pq.read_metadata(self.path(table) / a.path).num_rows for a in new)
+            went = sum(pq.read_metadata(f).num_rows for f in files)
+            if came != went:
+                raise WarehouseError(f"{self.path(table)}: {went} rows became {came}")
+            added = [dataclasses.replace(action, data_change=False) for action in new]
+            return self._commit(table, [*added, *_removals(files, data_change=False)], metadata)
+
+    def drop(self, table: str, files: Sequence[Path], metadata: dict[str, str]) -> int:
+        """Takes files out of a table, with all rows that were in them, in one commit."""
+        with _Guard(self.path(table)):
+            return self._commit(table, _removals(files, data_change=True), metadata)
 
     def _files_with(self, table: str, scope: pa.Table) -> list[Path]:
         """Returns the files that hold a row which equals one of `scope`."""
         files = self.files(table)
         if not files or not scope.num_rows:
             return []
-        query = _all_of([str(f) for f in files], filename=True).select("filename", append=False)
-        query = query.join("scope", using=list(scope.column_names), join_type="semi").distinct()
+        names = list(scope.column_names)
+        query = _rows_of(scan(load_table(table), self.parts(table), names, filename=True))
+        query = query.select(FILENAME, append=False)
+        query = query.join("scope", using=names, join_type="semi").distinct()
         try:
-            with duckdb.connect(config=READER) as connection:
+            with duckdb.connect(config=self._reader()) as connection:
                 connection.register("scope", scope)
                 found = connection.sql(query.sql("duckdb")).fetchall()
         except duckdb.Error as error:
-            raise WarehouseError(f"cannot read {self._path(table)}: {error}") from error
-        names = {Path(name).name for (name,) in found}
-        return [f for f in files if f.name in names]
+            raise WarehouseError(_unreadable(self.path(table), error)) from error
+        held = {Path(name).name for (name,) in found}
+        return [f for f in files if f.name in held]
 
     def _write(self, table: str, tables: Iterable[pa.Table]) -> Iterator[AddAction]:
         target = None if table in SEGMENT_TABLES else TARGET_FILE_BYTES
-        return write_files(self._path(table), load_table(table).arrow(), tables, target)
+        return write_files(self.path(table), load_table(table).arrow(), tables, target)
 
     def _commit(
         self, table: str, actions: Sequence[AddAction | RemoveAction], metadata: dict[str, str]
@@ -230,20 +369,27 @@ class Lake:
         schema = Schema.from_arrow(load_table(table).arrow())
         properties = CommitProperties(custom_metadata=metadata)
         found = self._open(table)
+        before = -1 if found is None else int(found.version())
+        persist_names(self.path(table))
         if found is None:
             create_table_with_add_actions(
-                str(self._path(table)),
+                str(self.path(table)),
                 schema,
                 [a for a in actions if isinstance(a, AddAction)],
                 configuration=CONFIGURATION,
                 commit_properties=properties,
             )
         else:
+            _evolve(found, schema)
             found.create_write_transaction(
                 list(actions), "append", schema, commit_properties=properties
             )
         version = self.version(table)
         assert version is not None
+        _persist_log(self.path(table) / "_delta_log", range(before + 1, version + 1))
+        if found is None:
+            for folder in (self.path(table), self.root, self.root.parent):
+                persist_names(folder)
         return version
 
     def read(
@@ -259,7 +405,8 @@ class Lake:
         files = self.files(table)
         if not files:
             return wanted.empty_table()
-        query = _all_of([str(f) for f in files]).select(
+        needed = [*names, *(column for column, _, _ in filters if column not in names)]
+        query = _rows_of(scan(load_table(table), self.parts(table), needed)).select(
             *(exp.column(name, quoted=True) for name in names), append=False
         )
         with self._reading(table) as connection:
@@ -284,7 +431,7 @@ class Lake:
             return {}
         group = exp.column(by, quoted=True)
         hashed = exp.func("bit_xor", exp.func("hash", *(exp.column(c, quoted=True) for c in of)))
-        query = _all_of([str(f) for f in files]).select(
+        query = _rows_of(scan(load_table(table), self.parts(table))).select(
             group, exp.func("count", exp.Star()), hashed, append=False
         )
         with self._reading(table) as connection:
@@ -296,11 +443,11 @@ class Lake:
     @contextmanager
     def _reading(self, table: str) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
-            with duckdb.connect(config=READER) as connection:
+            with duckdb.connect(config=self._reader()) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
                 yield connection
         except duckdb.Error as error:
-            raise WarehouseError(f"cannot read {self._path(table)}: {error}") from error
+            raise WarehouseError(_unreadable(self.path(table), error)) from error
 
     def row_count(self, table: str) -> int:
         """Returns the number of rows of a table's newest version."""
@@ -333,14 +480,6 @@ class _Guard:
             raise WarehouseError(f"cannot write {self._path}: {hint}") from error
 
 
-def _all_of(files: list[str], *, filename: bool = False) -> exp.Select:
-    """Returns the query for all rows of Parquet files."""
-    paths = exp.Array(expressions=[exp.Literal.string(f) for f in files])
-    options = [exp.EQ(this=exp.to_identifier("filename"), expression=exp.true())]
-    read = exp.func("read_parquet", paths, *(options if filename else []))
-    return exp.select("*").from_(read)
-
-
 def _condition(filters: Sequence[Filter]) -> tuple[exp.Condition, dict[str, Any]]:
     """Returns what filters ask of a row, and the query's parameters."""
     parts: list[exp.Condition] = []
@@ -356,6 +495,44 @@ def _condition(filters: Sequence[Filter]) -> tuple[exp.Condition, dict[str, Any]
     return exp.and_(*parts) if parts else exp.true(), parameters
 
 
-def _removals(files: Iterable[Path]) -> list[RemoveAction]:
+def _rows_of(query: exp.Query) -> exp.Select:
+    """Returns the query for the rows of a query."""
+    return exp.select("*").from_(query.subquery("held"))
+
+
+def _removals(files: Sequence[Path], *, data_change: bool) -> list[RemoveAction]:
     now = int(time.time() * 1000)
-    return [RemoveAction(quote(f.name), data_change=True, deletion_timestamp=now) for f in files]
+    return [
+        RemoveAction(quote(f.name), data_change=data_change, deletion_timestamp=now) for f in files
+    ]
+
+
+def _evolve(found: DeltaTable, schema: Schema) -> None:
+    """Adds to a table, in a commit of its own, the columns that an older wbsync did not know.
+
+    Raises:
+        MigrationError: A column may not be NULL, and so cannot be added to rows that are there.
+    """
+    held = {field.name for field in found.schema().fields}
+    new = [field for field in schema.fields if field.name not in held]
+    if not new:
+        return
+    if required := [field.name for field in new if not field.nullable]:
+        raise MigrationError(f"{found.table_uri} lacks {', '.join(required)}, never NULL")
+    mark = {ADDED_IN: str(found.version() + 1)}
+    found.alter.add_columns([Field(f.name, f.type, nullable=True, metadata=mark) for f in new])
+
+
+def _persist_log(log: Path, versions: Iterable[int]) -> None:
+    """Returns once commits, and the checkpoints made with them, are on the disk."""
+    for version in versions:
+        persist(log / f"{version:020}.json")
+        checkpoint = log / f"{version:020}.checkpoint.parquet"
+        if checkpoint.exists():
+            persist(checkpoint)
+            persist(log / "_last_checkpoint")
+    persist_names(log)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"cannot read {path}: {error}; `wbsync verify` says what is damaged"

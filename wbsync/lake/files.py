@@ -15,11 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
+from wbsync.lake.disk import persist
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 ROW_GROUP_ROWS = 256 * 1024
+ROW_GROUP_BYTES = 48 * 1024 * 1024
+"""Rows that take more than this in memory make a row group, however few they are."""
+
 MAX_STATISTIC = 64
 """Longer texts are left out of the log's statistics, rather than cut."""
 
@@ -57,6 +62,21 @@ def write_files(
     finally:
         if writer is not None:
             writer.abandon()
+
+
+def regrouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yields small batches as tables large enough for a row group, in a table's schema."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+            yield pa.Table.from_batches(held).cast(schema)
+            held, rows, size = [], 0, 0
+    if held:
+        yield pa.Table.from_batches(held).cast(schema)
 
 
 class _Writer:
@@ -99,6 +119,7 @@ class _Writer:
     def close(self) -> AddAction:
         self._writer.close()
         self._sink.close()
+        persist(self._path)
         return AddAction(
             path=self._path.name,
             size=self._path.stat().st_size,

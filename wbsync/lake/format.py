@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wbsync import __version__
 from wbsync.errors import MigrationError, WarehouseError
+from wbsync.lake.disk import replace_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,14 +27,14 @@ def open_warehouse(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            if any(root.iterdir()):
+            temporary = root / f"{MARKER}.new"
+            if any(path != temporary for path in root.iterdir()):
                 raise WarehouseError(
                     f"{root} is not empty and no warehouse; name an empty or a new folder with -w"
                 )
             text = json.dumps({"format": FORMAT, "written_by": __version__}) + "\n"
-            temporary = root / f"{MARKER}.new"
             temporary.write_text(text, encoding="utf-8")
-            temporary.replace(marker)
+            replace_durably(temporary, marker)
     except OSError as error:
         raise WarehouseError(f"cannot use {root}: {error.strerror}") from error
     check_warehouse(root)

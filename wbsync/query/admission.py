@@ -33,6 +33,7 @@ TABLE_FUNCTIONS = frozenset(
     pragma_collations pragma_database_size pragma_platform pragma_show pragma_storage_info
     pragma_table_info pragma_version pg_timezone_names icu_calendar_names
     generate_series range repeat repeat_row unnest json_each json_tree query_table
+    history_wide
     glob read_blob read_csv read_csv_auto read_json read_json_auto read_json_objects
     read_json_objects_auto read_ndjson read_ndjson_auto read_ndjson_objects read_parquet read_text
     parquet_scan parquet_bloom_probe parquet_file_metadata parquet_full_metadata

@@ -8,10 +8,13 @@ the numbered builds is opened, which is another path after each publication.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = "2GB"
 MAX_THREADS = 8
 BATCH_ROWS = 65_536
-HIDDEN_TABLES = frozenset({"_wbsync_published"})
-"""Tables of the published file that are its own business."""
+HIDDEN_SCHEMAS = frozenset({"_wbsync"})
+"""Schemas of the published file that are its own business."""
 
 _EXCERPT = re.compile(r"\n+LINE (?P<line>\d+): (?P<excerpt>.*)\n(?P<caret> *)\^", re.DOTALL)
 _OUTSIDE = re.compile(r'Cannot access (?:file|directory) "(?P<path>.*?)"')
@@ -94,7 +97,8 @@ class Engine:
             return cls(root, path, _connect(path, root / "lake"))
         except duckdb.Error as error:
             raise WarehouseError(
-                f"cannot open {path}: {_first_line(str(error))}; sync again to publish it anew"
+                f"cannot open {path}: {_first_line(str(error))}; `wbsync publish --rebuild`"
+                " makes it anew from the lake"
             ) from error
 
     def is_newest(self) -> bool:
@@ -166,11 +170,12 @@ class Engine:
                 name=table if schema == "main" else f"{schema}.{table}",
                 kind=kind,
                 comment=comment,
-                rows=self._count(schema, table),
+                # Counting a view of a project would work out all of it.
+                rows=self._count(schema, table) if schema == "main" else None,
                 columns=tuple(columns.get((schema, table), ())),
             )
             for schema, table, kind, comment in rows
-            if table not in HIDDEN_TABLES
+            if schema not in HIDDEN_SCHEMAS
         ]
 
     def _count(self, schema: str, table: str) -> int | None:
@@ -200,8 +205,8 @@ class Engine:
             path = outside["path"]
             if path not in text and Path(path).suffix == ".parquet":
                 return WarehouseError(
-                    f"the warehouse was moved: its views still look for {plain(path)}; run"
-                    " `wbsync sync` to publish it anew"
+                    f"the warehouse was moved or copied: its views still look for {plain(path)};"
+                    " run `wbsync publish`"
                 )
             return StatementRefusedError(
                 f"{where}{plain(path)} is outside the warehouse: queries read its tables only"
@@ -236,7 +241,7 @@ def _connect(path: Path, lake: Path) -> duckdb.DuckDBPyConnection:
         config={
             "threads": max(1, min(os.cpu_count() or 1, MAX_THREADS)),
             "memory_limit": MEMORY_LIMIT,
-            "temp_directory": str(Path(tempfile.gettempdir()) / f"wbsync-spill-{os.getpid()}"),
+            "temp_directory": str(_spill_folder()),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         },
@@ -254,6 +259,19 @@ def _connect(path: Path, lake: Path) -> duckdb.DuckDBPyConnection:
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+@cache
+def _spill_folder() -> Path:
+    """Returns where queries of this process put what does not fit in memory.
+
+    DuckDB lets queries read the folder, so it holds nothing else, and nobody can know its name
+    before. It is the same for all connections: DuckDB opens a file once a process, with one
+    configuration.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="wbsync-spill-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _bound(params: Any, wanted: frozenset[str]) -> Any:

@@ -1,9 +1,9 @@
 """Asks the same Delta tables on a Spark Connect engine: Spark, Databricks, Sail.
 
 A query is admitted as DuckDB's, said in Spark's dialect, and run over temporary views of the
-tables that it names. The views are the session's own: nothing on the engine is changed. Tables
-that mark deletions are `<table>_all`, and `<table>` is a view of the rest, as in the published
-file; instants are UTC without a zone.
+tables that it names. The views are the session's own: nothing on the engine is changed. What W&B
+no longer has, and what belongs to it, is in `<table>_all` alone, as in the published file; instants
+are UTC without a zone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wbsync.errors import ConfigError, EngineError, QueryError
 from wbsync.query.engine import admitted, plain
 from wbsync.query.result import Result
 from wbsync.query.transpile import to_spark
-from wbsync.tables import TableSchema, load_table, table_names
+from wbsync.tables import OWNERS, TableSchema, load_table, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -143,21 +143,33 @@ class SparkEngine:
 
         schema = load_table(name.removesuffix("_all") if name not in table_names() else name)
         with _translated(self.place):
-            frame: Any = self._session.range(0)
-            held: set[str] = set()
-            if self._is_held(schema.name):
-                frame = self._session.read.format("delta").load(f"{self._lake}/{schema.name}")
-                held = set(frame.columns)
-            columns = [
-                (F.col(c.name) if c.name in held else F.lit(None))
-                .cast(SPARK_TYPES[c.type]).alias(c.name)
-                for c in schema.columns
-            ]  # fmt: skip
-            frame = frame.select(*columns)
-            if _marks_deletions(schema) and name == schema.name:
-                frame = frame.where(F.col("deleted_at").isNull())
+            frame = self._rows(schema)
+            if name == schema.name:
+                for owner in schema.owners:
+                    gone = self._rows(load_table(owner)).where(F.col("deleted_at").isNotNull())
+                    key = list(OWNERS[owner])
+                    frame = frame.join(gone.select(*key), on=key, how="left_anti")
+                if schema.marks_deletions:
+                    frame = frame.where(F.col("deleted_at").isNull())
+                frame = frame.select(*(c.name for c in schema.columns))
             frame.createOrReplaceTempView(name)
         self._views.add(name)
+
+    def _rows(self, schema: TableSchema) -> Any:
+        """Returns all rows of a table, what its files lack as NULL."""
+        from pyspark.sql.connect import functions as F  # noqa: N812
+
+        frame: Any = self._session.range(0)
+        held: set[str] = set()
+        if self._is_held(schema.name):
+            frame = self._session.read.format("delta").load(f"{self._lake}/{schema.name}")
+            held = set(frame.columns)
+        columns = [
+            (F.col(c.name) if c.name in held else F.lit(None))
+            .cast(SPARK_TYPES[c.type]).alias(c.name)
+            for c in schema.columns
+        ]  # fmt: skip
+        return frame.select(*columns)
 
     def _is_held(self, table: str) -> bool:
         from wbsync.lake import Lake
@@ -206,14 +218,10 @@ def _named(params: Any) -> Mapping[str, Any] | None:
     return found
 
 
-def _marks_deletions(schema: TableSchema) -> bool:
-    return any(c.name == "deleted_at" for c in schema.columns)
-
-
 def _all_names() -> list[str]:
     """Returns the names that a query may read."""
     names = [n for n in table_names() if n not in NOT_IN_LAKE]
-    return sorted([*names, *(f"{n}_all" for n in names if _marks_deletions(load_table(n)))])
+    return sorted([*names, *(f"{n}_all" for n in names if load_table(n).leaves_out)])
 
 
 def _without_zones(rows: Any) -> Any:

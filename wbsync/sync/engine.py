@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbsync.api import Budget, Capabilities, Client
-from wbsync.catalog import publish
+from wbsync.catalog import check_storage_version, publish
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wbsync.api import Meter
+    from wbsync.model import PublishOptions
     from wbsync.progress import ProgressHook, StillAside
     from wbsync.settings import Credentials
     from wbsync.sync.streams import EntityStream
@@ -64,6 +65,7 @@ async def sync(
     options: SyncOptions | None = None,
     budget: Budget | None = None,
     wait_s: float = 0.0,
+    published: PublishOptions | None = None,
 ) -> SyncReport:
     """Brings a warehouse in step with W&B.
 
@@ -79,6 +81,7 @@ async def sync(
         options: What to read of sources that are texts; None for everything.
         budget: Requests and time that it may take; None for no limit.
         wait_s: Seconds to wait for another sync to let go of the warehouse.
+        published: What kind of file is published; None leaves it as it is.
 
     Raises:
         AuthenticationError: The server does not take the key.
@@ -89,10 +92,12 @@ async def sync(
         asyncio.CancelledError: The sync was interrupted.
     """
     wanted = parse_sources(sources, options)
+    if published is not None and published.storage_version is not None:
+        check_storage_version(published.storage_version)
     open_warehouse(root)
     async with hold_within(root, wait_s, progress):
         with patient_collector():
-            return await _sync(root, wanted, credentials, progress, concurrency, budget)
+            return await _sync(root, wanted, credentials, progress, concurrency, budget, published)
 
 
 async def _sync(
@@ -102,6 +107,7 @@ async def _sync(
     progress: ProgressHook,
     concurrency: int,
     budget: Budget | None,
+    published: PublishOptions | None,
 ) -> SyncReport:
     state = State(root / "state.sqlite")
     scratch = _make_scratch(root)
@@ -110,7 +116,7 @@ async def _sync(
         async with Client.open(
             credentials, capabilities=known, concurrency=concurrency, budget=budget
         ) as client:
-            run = _Sync(root, state, client, scratch, progress, concurrency)
+            run = _Sync(root, state, client, scratch, progress, concurrency, published)
             return await run.run(sources)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -148,7 +154,9 @@ class _Sync:
         scratch: Path,
         progress: ProgressHook,
         concurrency: int,
+        published: PublishOptions | None,
     ) -> None:
+        self._published = published
         self._root = root
         self._state = state
         self._client = client
@@ -352,7 +360,8 @@ class _Sync:
 
     def _publish(self) -> None:
         """Publishes what was committed, now or by a sync that was killed before it could."""
-        publish(self._root, self._lake, sync_log=sync_log_table(self._state))
+        rows = sync_log_table(self._state)
+        publish(self._root, self._lake, sync_log=rows, options=self._published)
 
     def _report(self, outcome: str) -> SyncReport:
         meter = self._client.meter

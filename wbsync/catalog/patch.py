@@ -1,0 +1,190 @@
+"""Brings a copy of the last published file up to date, by what changed in the lake since.
+
+What changed is told by files: a table's rows that differ are in files that were added or removed
+since. Rows of both that are equal only moved. So one edited run costs reading a file or two, and
+writing its own rows, however large the warehouse is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from wbsync.catalog.build import is_lake_view
+from wbsync.catalog.ddl import column, create_temporary, table
+from wbsync.catalog.keys import PARTS, came, count_changes, kinds
+from wbsync.catalog.projects import write_projects
+from wbsync.catalog.record import record_facts, record_files
+from wbsync.catalog.rows import append, fill, published
+from wbsync.catalog.shape import shape_of
+from wbsync.catalog.views import find_gone, write_lake_view, write_plain_views
+from wbsync.catalog.writing import run, writing
+from wbsync.lake.scan import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from wbsync.catalog.record import Project, Record
+    from wbsync.catalog.shape import Shape
+    from wbsync.catalog.writing import Connection, Form
+    from wbsync.lake import Lake
+    from wbsync.lake.scan import Part
+
+
+CHEAP_BYTES = 32 * 1024 * 1024
+"""So much of the lake is read for a patch without asking whether a new file would cost less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a table's files differ from those that are published."""
+
+    shape: Shape
+    files: tuple[Path, ...]
+    added: tuple[Path, ...]
+    removed: tuple[Path, ...]
+
+
+def find_change(lake: Lake, name: str, record: Record) -> Change:
+    """Returns how a table's files differ from those that a published file was made of."""
+    files = lake.files(name)
+    held = record.files.get(name, frozenset())
+    names = {f.name for f in files}
+    return Change(
+        shape_of(name),
+        tuple(files),
+        tuple(f for f in files if f.name not in held),
+        tuple(lake.path(name) / gone for gone in sorted(held - names)),
+    )
+
+
+def can_patch(changes: Iterable[Change], form: Form) -> bool:
+    """Says whether changes can be applied, and for less than making the file anew costs.
+
+    Rows that went are told by reading the files that held them, so these must still be there, and
+    rows must have a key. Many new rows lie better in a new file, in large row groups.
+    """
+    read = total = 0
+    for change in changes:
+        if is_lake_view(change.shape.name, form):
+            continue
+        key = {
+            c.name: c
+            for c in change.shape.schema.columns
+            if c.name in change.shape.schema.primary_key
+        }
+        has_key = bool(key) and not any(c.nullable for c in key.values())
+        if change.removed and not (has_key and all(f.exists() for f in change.removed)):
+            return False
+        read += sum(f.stat().st_size for f in (*change.removed, *change.added))
+        total += sum(f.stat().st_size for f in change.files)
+    return read <= max(total // 2, CHEAP_BYTES)
+
+
+def patch(
+    path: Path,
+    lake: Lake,
+    changes: Sequence[Change],
+    *,
+    form: Form,
+    sync_log: pa.Table | None,
+    facts: Mapping[str, str],
+    gone: frozenset[str],
+    memory: str | None,
+) -> None:
+    """Applies changes to a published file.
+
+    Args:
+        path: The file, a copy of the one that is published.
+        lake: Where rows are read.
+        changes: What changed, for each table that did.
+        form: What kind of file it is.
+        sync_log: Rows of the table sync_log; None leaves it.
+        facts: What the file is to record about itself.
+        gone: Owners that had rows to leave out when the plain views were written.
+        memory: What DuckDB may use.
+
+    Raises:
+        duckdb.Error: A file of the lake cannot be read, or the disk refused.
+    """
+    touched: set[Project] = set()
+    with writing(path, form, memory) as connection:
+        if sync_log is not None:
+            fill(connection, shape_of("sync_log"), sync_log)
+        for change in changes:
+            name = change.shape.name
+            if is_lake_view(name, form):
+                write_lake_view(connection, change.shape, lake.parts(name, change.files))
+            elif change.removed:
+                touched |= _exchange(connection, lake, change)
+            elif change.added:
+                parts = lake.parts(name, change.added)
+                append(connection, change.shape, parts)
+                if name in PARTS:
+                    rows = scan(change.shape.schema, parts).subquery("rows")
+                    touched |= count_changes(connection, name, came(name, rows))
+        record_files(connection, {c.shape.name: [f.name for f in c.files] for c in changes})
+        now_gone = find_gone(connection)
+        if now_gone != gone:
+            write_plain_views(connection, now_gone)
+        write_projects(connection, touched)
+        record_facts(connection, {**facts, "gone": " ".join(sorted(now_gone))})
+
+
+def _exchange(connection: Connection, lake: Lake, change: Change) -> set[Project]:
+    """Takes out the rows that went and puts in those that came, and counts their keys.
+
+    Returns:
+        The projects whose keys were touched.
+    """
+    shape = change.shape
+    schema = shape.schema
+    key: list[Any] = [column(name) for name in schema.primary_key]
+    added = lake.parts(shape.name, change.added)
+    extra = kinds(shape.name) if shape.name in PARTS else []
+    for name, parts in (("was", lake.parts(shape.name, change.removed)), ("now", added)):
+        run(connection, create_temporary(name, _fingerprints(shape, parts, extra)))
+    same = [*key, column("fingerprint")]
+    for name, here, there in (("gone", "was", "now"), ("came", "now", "was")):
+        query = exp.select("*").from_(_temporary(here))
+        run(
+            connection,
+            create_temporary(name, query.join(_temporary(there), using=same, join_type="anti")),
+        )
+    stored, gone = table(shape.stored), _temporary("gone")
+    equal = exp.and_(*(column(k.name, "held").eq(column(k.name, "gone")) for k in key))
+    held = exp.alias_(stored, "held", table=True)
+    run(connection, exp.Delete(this=held, using=[gone], where=exp.Where(this=equal)))
+    rows = exp.select("*").from_(scan(schema, added).subquery("added"))
+    rows = rows.join(_temporary("came"), using=key, join_type="semi")
+    run(connection, exp.insert(published(schema, rows), table(shape.stored)))
+    touched: set[Project] = set()
+    if extra:
+        names = ["entity", "project", "key", *(e.alias for e in extra)]
+        signed = [
+            exp.select(exp.alias_(exp.Literal.number(sign), "sign"), *map(column, names)).from_(
+                _temporary(name)
+            )
+            for name, sign in (("came", 1), ("gone", -1))
+        ]
+        touched = count_changes(connection, shape.name, exp.union(*signed, distinct=False))
+    for name in ("was", "now", "gone", "came"):
+        connection.execute(exp.Drop(tables=[_temporary(name)], kind="TABLE").sql("duckdb"))
+    return touched
+
+
+def _fingerprints(shape: Shape, parts: Sequence[Part], extra: Sequence[exp.Expr]) -> exp.Select:
+    """Returns the query for key and hash of each row of some files."""
+    names = [c.name for c in shape.schema.columns]
+    whole = exp.alias_(exp.func("hash", *map(column, names)), "fingerprint")
+    rows = scan(shape.schema, parts).subquery("rows")
+    return exp.select(*map(column, shape.schema.primary_key), whole, *extra).from_(rows)
+
+
+def _temporary(name: str) -> exp.Table:
+    return exp.table_(name, db="temp", quoted=True)
