@@ -111,8 +111,8 @@ def render() -> str:
         "",
         "Written by `make docs` from `schemas/tables/*.sql`. Instants are UTC. What W&B no longer",
         "has keeps its row, with `deleted_at` set, in `<table>_all`; the plain name leaves it out,",
-        "and with it what belongs to it. In the published file each project has a schema of its own,",
-        "too: see [published-file.md](published-file.md).",
+        "and with it what belongs to it. In the published file each project has a schema of its",
+        "own, too: see [published-file.md](published-file.md).",
     ]
     for name in table_names():
         table = load_table(name)
