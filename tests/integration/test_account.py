@@ -322,7 +322,12 @@ def test_no_secret_is_in_any_file(account: Account, made: Any) -> None:
                 content += connection.iterdump()
         elif path.suffix == ".duckdb":
             with duckdb.connect(str(path), read_only=True) as database:
-                names = database.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-                content += [str(database.table(name).fetchall()) for (name,) in names]
+                names = database.execute(
+                    "SELECT schema_name, table_name FROM duckdb_tables()"
+                ).fetchall()
+                content += [
+                    str(database.sql(f'FROM "{schema}"."{name}"').fetchall())
+                    for schema, name in names
+                ]
         for text in content:
             assert not [s for s in secrets if s in text], path

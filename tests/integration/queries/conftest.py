@@ -35,6 +35,10 @@ from wbsync.query import Engine
 from wbsync.query.named import Catalog, run_query
 from wbsync.query.spark import SparkEngine
 
+# Without a file of its main module, as in a worker of xdist, pyspark takes itself for a doctest.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = __file__
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
