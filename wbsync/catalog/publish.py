@@ -19,14 +19,17 @@ import duckdb
 from sqlglot import exp
 
 from wbsync.errors import WarehouseError
+from wbsync.lake.scan import scan
 from wbsync.tables import TableSchema, load_table, table_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
 
     from wbsync.lake import Lake
+    from wbsync.lake.scan import Part
 
 STORAGE_VERSION = "v1.0.0"
 """Format of the file: DuckDB 1.1.3 and everything later opens it."""
@@ -47,7 +50,14 @@ class Published:
     seconds: float
 
 
-def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Published:
+def publish(
+    root: Path,
+    lake: Lake,
+    *,
+    sync_log: pa.Table | None = None,
+    same: Mapping[str, int] | None = None,
+    anew: bool = False,
+) -> Published:
     """Publishes the lake's newest version; where it is published already, touches nothing.
 
     Args:
@@ -55,6 +65,9 @@ def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Publ
         lake: Its lake.
         sync_log: Rows of the table sync_log, which is not in the lake and alone is no reason to
             publish.
+        same: Table to an older version that holds the same rows as the newest: where that one is
+            published, the published rows stay.
+        anew: Whether to build the file from nothing, whatever is published.
 
     Raises:
         WarehouseError: The file cannot be built.
@@ -65,17 +78,19 @@ def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Publ
     try:
         builds.mkdir(exist_ok=True)
         numbers = [int(p.stem) for p in builds.glob("*.duckdb") if p.stem.isdigit()]
-        wanted = _stamps(lake)
+        wanted = stamps_of(lake)
         newest = builds / f"{max(numbers, default=0)}.duckdb"
-        if _is_published(newest, target) and _stamps_in(newest) == wanted:
+        held = stamps_in(newest)
+        if not anew and is_published(newest, target) and held == wanted:
             return Published(target, (), time.monotonic() - started)
         build = builds / f"{max(numbers, default=0) + 1}.duckdb"
         temporary = builds / "building.duckdb"
         for leftover in (temporary, temporary.with_suffix(".duckdb.wal")):
             leftover.unlink(missing_ok=True)
-        if target.exists():
-            shutil.copyfile(target, temporary)
-        changed = _build(temporary, lake, sync_log, wanted)
+        if held and not anew:
+            shutil.copyfile(newest, temporary)
+        older = {name: stamp_of(lake, name, version) for name, version in (same or {}).items()}
+        changed = _build(temporary, lake, sync_log, wanted, older)
         temporary.replace(build)
         link = builds / "link.duckdb"
         link.unlink(missing_ok=True)
@@ -92,26 +107,46 @@ def publish(root: Path, lake: Lake, *, sync_log: pa.Table | None = None) -> Publ
     return Published(target, tuple(changed), time.monotonic() - started)
 
 
-def _stamps(lake: Lake) -> dict[str, str]:
+def stamps_of(lake: Lake) -> dict[str, str]:
     """Returns, for each table of the lake, what its published form depends on."""
-    stamps = {}
-    for name in table_names():
-        if name != "sync_log":
-            place = lake.root if name in VIEW_TABLES else ""
-            stamps[name] = f"{lake.version(name)} {hash_of(load_table(name))} {place}"
-    return stamps
+    return {
+        name: stamp_of(lake, name, lake.version(name))
+        for name in table_names()
+        if name != "sync_log"
+    }
 
 
-def _stamps_in(build: Path) -> dict[str, str]:
+def stamp_of(lake: Lake, name: str, version: int | None) -> str:
+    """Returns what the published form of a version of a table depends on."""
+    place = lake.root if name in VIEW_TABLES else ""
+    return f"{version} {hash_of(load_table(name))} {place}"
+
+
+def stamps_in(build: Path) -> dict[str, str]:
     """Returns the stamps that a build was made with, none where it cannot be read."""
     try:
-        with duckdb.connect(str(build), read_only=True) as connection:
-            return dict(connection.execute(f"FROM {META}").fetchall())
-    except duckdb.Error:
+        with attached(build) as connection:
+            return dict(connection.execute(f"FROM published.{META}").fetchall())
+    except (duckdb.Error, OSError):
         return {}
 
 
-def _is_published(build: Path, target: Path) -> bool:
+@contextlib.contextmanager
+def attached(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens a published file read-only as `published`, though an engine may have it open, too.
+
+    Raises:
+        duckdb.Error: It is no DuckDB file.
+        OSError: It does not exist.
+    """
+    path.stat()
+    with duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "256MB"}) as connection:
+        name = exp.Literal.string(str(path)).sql("duckdb")
+        connection.execute(f"ATTACH {name} AS published (READ_ONLY)")
+        yield connection
+
+
+def is_published(build: Path, target: Path) -> bool:
     """Says whether a build is what stands under the published name."""
     try:
         ours, theirs = build.stat(), target.stat()
@@ -121,7 +156,14 @@ def _is_published(build: Path, target: Path) -> bool:
     return is_same or (ours.st_size == theirs.st_size and ours.st_mtime <= theirs.st_mtime)
 
 
-def _build(path: Path, lake: Lake, sync_log: pa.Table | None, wanted: dict[str, str]) -> list[str]:
+def _build(
+    path: Path,
+    lake: Lake,
+    sync_log: pa.Table | None,
+    wanted: dict[str, str],
+    older: dict[str, str],
+) -> list[str]:
+    """Brings a copy of the last build up to what is wanted; returns the tables that changed."""
     connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "256MB"})
     try:
         attach = exp.Literal.string(str(path)).sql("duckdb")
@@ -135,16 +177,15 @@ def _build(path: Path, lake: Lake, sync_log: pa.Table | None, wanted: dict[str, 
         stamps = dict(connection.execute(f"FROM {META}").fetchall())
         changed = []
         if sync_log is not None:
-            _write_table(connection, load_table("sync_log"), sync_log)
+            write_table(connection, load_table("sync_log"), sync_log)
         for name, stamp in wanted.items():
             if stamps.get(name) == stamp:
                 continue
             schema = load_table(name)
-            files = [str(f) for f in lake.files(name)]
             if name in VIEW_TABLES:
-                _write_view(connection, schema, files)
-            else:
-                _write_table(connection, schema, files)
+                write_view(connection, schema, lake.parts(name))
+            elif stamps.get(name) is None or stamps[name] != older.get(name):
+                write_table(connection, schema, lake.parts(name))
             connection.execute(f"INSERT OR REPLACE INTO {META} VALUES (?, ?)", [name, stamp])  # noqa: S608
             changed.append(name)
         connection.execute("USE memory")
@@ -161,22 +202,15 @@ def hash_of(schema: TableSchema) -> str:
     return hashlib.blake2b(repr(schema).encode(), digest_size=8).hexdigest()
 
 
-def _select(schema: TableSchema, files: list[str]) -> exp.Select:
+def select_rows(schema: TableSchema, parts: Sequence[Part]) -> exp.Select:
     """Returns the query that reads a table's Parquet files, instants as UTC without a zone."""
     columns = []
     for column in schema.columns:
-        name = exp.column(column.name, quoted=True)
-        value: Any = name
+        value: Any = exp.column(column.name, quoted=True)
         if column.type == "TIMESTAMP":
-            value = exp.func("make_timestamp", exp.func("epoch_us", name))
-        if not files:
-            value = exp.cast(exp.null(), column.type)
+            value = exp.func("make_timestamp", exp.func("epoch_us", value))
         columns.append(exp.alias_(value, column.name, quoted=True))
-    query = exp.select(*columns)
-    if not files:
-        return query.where(exp.false())
-    paths = exp.Array(expressions=[exp.Literal.string(f) for f in files])
-    return query.from_(exp.func("read_parquet", paths))
+    return exp.select(*columns).from_(scan(schema, parts).subquery("held"))
 
 
 def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -188,30 +222,30 @@ def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
         connection.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} "{name}"')
 
 
-def _write_view(
-    connection: duckdb.DuckDBPyConnection, schema: TableSchema, files: list[str]
+def write_view(
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, parts: Sequence[Part]
 ) -> None:
-    _drop(connection, schema.name)
-    query = _select(schema, files).sql("duckdb")
-    connection.execute(f'CREATE VIEW "{schema.name}" AS {query}')
-    _comment(connection, schema, schema.name, "VIEW")
+    """Writes a table as a view over its files; as two where it marks deletions."""
+    stored = _dropped(connection, schema)
+    query = select_rows(schema, parts).sql("duckdb")
+    connection.execute(f'CREATE VIEW "{stored}" AS {query}')
+    _comment(connection, schema, stored, "VIEW")
+    _write_rest(connection, schema, stored)
 
 
-def _write_table(
-    connection: duckdb.DuckDBPyConnection, schema: TableSchema, rows: list[str] | pa.Table
+def write_table(
+    connection: duckdb.DuckDBPyConnection,
+    schema: TableSchema,
+    rows: list[Part] | pa.Table,
 ) -> None:
     """Writes a table; one that marks deletions is `<name>_all`, and `<name>` a view of the rest."""
-    marks_deletions = any(c.name == "deleted_at" for c in schema.columns)
-    stored = f"{schema.name}_all" if marks_deletions else schema.name
-    if marks_deletions:
-        _drop(connection, schema.name)
-    _drop(connection, stored)
+    stored = _dropped(connection, schema)
     columns = [f'"{c.name}" {c.type}{"" if c.nullable else " NOT NULL"}' for c in schema.columns]
     if schema.primary_key:
         columns.append(f"PRIMARY KEY ({', '.join(schema.primary_key)})")
     connection.execute(f'CREATE TABLE "{stored}" ({", ".join(columns)})')
     if isinstance(rows, list):
-        query = _select(schema, rows).sql("duckdb")
+        query = select_rows(schema, rows).sql("duckdb")
         connection.execute(f'INSERT INTO "{stored}" {query}')
     elif rows.num_rows:
         connection.register("incoming", rows)
@@ -222,13 +256,28 @@ def _write_table(
         connection.execute(f'INSERT INTO "{stored}" SELECT {names} FROM incoming')  # noqa: S608
         connection.unregister("incoming")
     _comment(connection, schema, stored, "TABLE")
-    if marks_deletions:
-        names = ", ".join(f'"{c.name}"' for c in schema.columns)
-        connection.execute(
-            f'CREATE VIEW "{schema.name}" AS SELECT {names} FROM main."{stored}"'  # noqa: S608
-            " WHERE deleted_at IS NULL"
-        )
-        _comment(connection, schema, schema.name, "VIEW")
+    _write_rest(connection, schema, stored)
+
+
+def _dropped(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> str:
+    """Makes room for a table; returns the name under which all its rows are to stand."""
+    marks_deletions = any(c.name == "deleted_at" for c in schema.columns)
+    stored = f"{schema.name}_all" if marks_deletions else schema.name
+    for name in dict.fromkeys([schema.name, stored]):
+        _drop(connection, name)
+    return stored
+
+
+def _write_rest(connection: duckdb.DuckDBPyConnection, schema: TableSchema, stored: str) -> None:
+    """Writes the view of what is not deleted, for a table that marks deletions."""
+    if stored == schema.name:
+        return
+    names = ", ".join(f'"{c.name}"' for c in schema.columns)
+    connection.execute(
+        f'CREATE VIEW "{schema.name}" AS SELECT {names} FROM main."{stored}"'  # noqa: S608
+        " WHERE deleted_at IS NULL"
+    )
+    _comment(connection, schema, schema.name, "VIEW")
 
 
 def _comment(

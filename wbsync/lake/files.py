@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROW_GROUP_ROWS = 256 * 1024
+ROW_GROUP_BYTES = 16 * 1024 * 1024
+"""Rows that take more than this in memory make a row group, however few they are."""
+
 MAX_STATISTIC = 64
 """Longer texts are left out of the log's statistics, rather than cut."""
 
@@ -44,10 +47,12 @@ def write_files(
     writer: _Writer | None = None
     try:
         for table in tables:
-            for start in range(0, table.num_rows, ROW_GROUP_ROWS):
+            rows = max(1, ROW_GROUP_BYTES * table.num_rows // max(table.nbytes, 1))
+            rows = min(rows, ROW_GROUP_ROWS)
+            for start in range(0, table.num_rows, rows):
                 if writer is None:
                     writer = _Writer(folder, schema, table)
-                writer.write(table.slice(start, ROW_GROUP_ROWS))
+                writer.write(table.slice(start, rows))
                 if target_bytes is not None and writer.size >= target_bytes:
                     finished, writer = writer, None
                     yield finished.close()
@@ -57,6 +62,21 @@ def write_files(
     finally:
         if writer is not None:
             writer.abandon()
+
+
+def regrouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yields small batches as tables large enough for a row group, in a table's schema."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+            yield pa.Table.from_batches(held).cast(schema)
+            held, rows, size = [], 0, 0
+    if held:
+        yield pa.Table.from_batches(held).cast(schema)
 
 
 class _Writer:
