@@ -9,7 +9,7 @@ Source: core/internal/runhistoryreader/parquet of the wandb SDK.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wbsync.errors import ExtractError
-from wbsync.extract.history import Gathered, HistoryBatch, Slice
+from wbsync.extract.history import Gathered, HistoryBatch, Slice, content_of
 from wbsync.extract.values import MAX_EXACT, parse_json
 
 if TYPE_CHECKING:
@@ -230,9 +230,7 @@ def _whole(files: list[_File], run: RunPath, after_step: int | None) -> HistoryB
         keep &= has_step & (steps > after_step)
     pieces = list(zip(tables, raw, strict=True))
     batch = _cut(pieces, numbers, ordinals_sorted[place], keep, run, has_step)
-    return HistoryBatch(
-        run, {k: [_sorted(parts)] for k, parts in batch.slices.items()}, batch.rows, batch.last_step
-    )
+    return replace(batch, slices={k: [_sorted(parts)] for k, parts in batch.slices.items()})
 
 
 def _sorted(parts: list[Slice]) -> Slice:
@@ -288,7 +286,8 @@ def _cut(
         start = end
     with_step = keep if has_step is None else keep & has_step
     last_step = int(steps[with_step].max()) if with_step.any() else None
-    return HistoryBatch(run, slices, int(keep.sum()), last_step)
+    content = content_of(slices, len(np.unique(steps[with_step])))
+    return HistoryBatch(run, slices, int(keep.sum()), last_step, content)
 
 
 def _without(part: Slice, literal: Slice) -> Slice:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wbsync.checksum import MASK, Content, hash_places, hash_text, hash_values, sum_of
 from wbsync.errors import ExtractError
 from wbsync.extract.rows import build_table
 from wbsync.extract.values import (
@@ -58,11 +59,13 @@ class HistoryBatch:
     rows: int
     """Logged rows."""
     last_step: int | None
+    content: Content
+    """What the values amount to."""
 
     @property
     def cells(self) -> int:
         """Returns the number of values."""
-        return sum(len(s.step) for parts in self.slices.values() for s in parts)
+        return self.content.values
 
     @property
     def key_stats(self) -> KeyStats:
@@ -74,6 +77,26 @@ class HistoryBatch:
             )
             for key, parts in self.slices.items()
         }
+
+
+def content_of(slices: dict[str, list[Slice]], steps: int) -> Content:
+    """Returns what values amount to; columns that share their steps are placed once.
+
+    Args:
+        slices: Key to its values.
+        steps: Distinct steps of the logged rows.
+    """
+    places: dict[tuple[int, int], Any] = {}
+    values = total = 0
+    for key, parts in slices.items():
+        for part in parts:
+            at = (id(part.step), id(part.row))
+            if at not in places:
+                places[at] = hash_places(part.step, part.row)
+            words = hash_values(places[at], hash_text(key), [part.value], part.json)
+            values += len(words)
+            total += sum_of(words)
+    return Content(values, steps, total & MASK)
 
 
 def _settled(value: Any) -> Any:
@@ -167,7 +190,8 @@ def rows_to_history(
         row.pop("_step", None)
         gathered.add(row, step, ordinal)
     slices = {key: [part] for key, part in gathered.slices()}
-    return HistoryBatch(run, slices, len(parsed), last)
+    steps = len({step for step, _, _ in parsed if step is not None})
+    return HistoryBatch(run, slices, len(parsed), last, content_of(slices, steps))
 
 
 def _step(value: Any) -> int | None:

@@ -12,10 +12,11 @@ import json
 from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wbsync.checksum import Content
 from wbsync.model import ArtifactPath, RunPath
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from wbsync.lake import Lake
     from wbsync.model import ProjectPath
@@ -41,6 +42,19 @@ class Cursor:
     """Rows W&B claimed when all it had was read; None while a run is half way."""
     claimed_last_step: int | None
     branch_point: str | None = None
+    values: int | None = None
+    """Values held; None with `steps` and `checksum` where they were never counted."""
+    steps: int | None = None
+    checksum: int | None = None
+    source: str | None = None
+    """Where they came from: export, rows, export+rows or sampled."""
+
+    @property
+    def content(self) -> Content | None:
+        """What the held values amount to, None where they were never counted."""
+        if self.values is None or self.steps is None or self.checksum is None:
+            return None
+        return Content(self.values, self.steps, self.checksum)
 
     @property
     def is_complete(self) -> bool:
@@ -81,10 +95,33 @@ class Cursors:
     def read(self, project: ProjectPath, kind: type[Kind]) -> dict[str, Kind]:
         """Returns id of run or artifact to cursor, in the form that a stream gives its own."""
         found = self._state.cursors(self._table, project.entity, project.project)
-        return {name: kind(**json.loads(text)) for name, text in found.items()}
+        cursors = {name: json.loads(text) for name, text in found.items()}
+        return {name: kind(**cursor) for name, cursor in cursors.items() if cursor}
+
+    def committed(self, since: int | None) -> dict[RunPath, Cursor | None]:
+        """Returns the newest cursors of the runs that commits after a version wrote, or forgot."""
+        return {
+            RunPath(entity, project, run_id): Cursor(**cursor) if cursor else None
+            for _, metadata in self._lake.commits(self._table, since)
+            for entity, project, run_id, cursor in json.loads(metadata.get(_METADATA_KEY, "[]"))
+        }
+
+    def owners(self) -> dict[tuple[str, str, str], Any]:
+        """Returns entity, project and id of all that a commit spoke of, each with its cursor."""
+        found: dict[tuple[str, str, str], Any] = {}
+        for _, metadata in self._lake.commits(self._table, None):
+            for entity, project, name, cursor in json.loads(metadata.get(_METADATA_KEY, "[]")):
+                found[entity, project, name] = cursor
+        return {owner: cursor for owner, cursor in found.items() if cursor}
 
     @staticmethod
     def metadata(cursors: Mapping[Owner, Any]) -> dict[str, str]:
         """Returns the commit metadata that carries cursors, which are dataclasses."""
         rows = [[*astuple(owner), asdict(cursor)] for owner, cursor in cursors.items()]
+        return {_METADATA_KEY: json.dumps(rows, separators=(",", ":"))}
+
+    @staticmethod
+    def forget(owners: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+        """Returns the commit metadata that says of runs or artifacts: nothing is held of them."""
+        rows = [[*owner, None] for owner in owners]
         return {_METADATA_KEY: json.dumps(rows, separators=(",", ":"))}

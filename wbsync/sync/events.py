@@ -9,11 +9,13 @@ One that is not replaces what is held, and the report says so.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import run_batch_document
+from wbsync.checksum import Content
 from wbsync.errors import ApiError, AuthenticationError, ExtractError
-from wbsync.extract.metrics import events_to_metrics
+from wbsync.extract.metrics import content_of_metrics, events_to_metrics
 from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.plan import HistoryJob, pack_events, plan_events
 from wbsync.sync.segments import run_scope
@@ -124,12 +126,16 @@ class EventSync:
         table = await asyncio.to_thread(
             events_to_metrics, rows[first:], job.run, first_step=first, synced_at=context.synced_at
         )
+        before = held.content if held is not None and goes_on else Content()
+        content = before and before + await asyncio.to_thread(content_of_metrics, table)
         cursor = Cursor(
             storage_id=stored["storage_id"],
             last_step=None,
             rows=max(len(rows), first),
             claimed_rows=claimed if is_whole else max(newest_claim, len(rows) + 1),
             claimed_last_step=None,
+            source="rows" if is_whole else "sampled",
+            **({} if content is None else asdict(content)),
         )
         if job.reset or (held is not None and not goes_on):
             await context.write(

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import run_batch_document
+from wbsync.checksum import Content
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
@@ -66,6 +67,8 @@ class _Progress:
     stats: KeyStats = field(default_factory=dict)
     is_reset: bool = False
     sources: set[str] = field(default_factory=set)
+    content: Content | None = field(default_factory=Content)
+    """What is held amounts to; None where what was held before was never counted."""
     error: Exception | None = None
 
     def cursor(self, *, is_complete: bool) -> Cursor:
@@ -77,6 +80,8 @@ class _Progress:
             claimed_rows=self.claimed_rows if is_complete else None,
             claimed_last_step=self.claimed_last_step if is_complete else None,
             branch_point=self.stored["branch_point"],
+            source="+".join(sorted(self.sources)) or None,
+            **({} if self.content is None else asdict(self.content)),
         )
 
 
@@ -211,6 +216,8 @@ class HistorySync:
             cursor = progress.job.cursor
             if cursor is not None:
                 progress.rows, progress.last_step = cursor.rows, cursor.last_step
+                progress.content = cursor.content
+                progress.sources = set((cursor.source or "").split("+")) - {""}
 
     async def _ask(self, kind: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         context = self._context
@@ -264,6 +271,8 @@ class HistorySync:
 
     async def _take(self, progress: _Progress, batch: HistoryBatch) -> None:
         progress.rows += batch.rows
+        if progress.content is not None:
+            progress.content += batch.content
         if batch.last_step is not None:
             progress.last_step = max(batch.last_step, progress.last_step or 0)
         for key, (count, last_step) in batch.key_stats.items():
@@ -376,7 +385,7 @@ class HistorySync:
                 p.job.run,
                 p.history_keys,
                 p.stats,
-                "+".join(sorted(p.sources)) or (p.job.cursor and "export") or None,
+                "+".join(sorted(p.sources)) or None,
                 context.synced_at,
             )
             for p in done
