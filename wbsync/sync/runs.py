@@ -21,6 +21,7 @@ from wbsync.extract.runs import RunRows, build_run_rows, tags_json
 from wbsync.extract.values import parse_time
 from wbsync.model import RunPath
 from wbsync.progress import PageFetched
+from wbsync.sync.changes import log_changes
 from wbsync.sync.plan import INDEX_COLUMNS, LIVE_STATES, Stored, has_changed
 from wbsync.sync.selection import server_filter, takes
 
@@ -443,6 +444,8 @@ class RunSync:
         names = set(scope.column("run_id").to_pylist())
         for table in TABLES:
             rows = pa.concat_tables([getattr(b, table) for b in buffer])
+            if table == "runs" and not names.isdisjoint(self._stored):
+                await log_changes(self._context, rows)
             is_new = self._held is not None and names.isdisjoint(self._held[table])
             await self._context.write(table, rows, scope=None if is_new else scope)
 
@@ -489,6 +492,7 @@ class RunSync:
             return table.set_column(place, table.schema.field(place), marks)
 
         rows = await asyncio.to_thread(read)
+        await log_changes(context, rows)
         await context.write("runs", rows, scope=rows.select(["entity", "project", "run_id"]))
 
     async def _confirm_gone(self, names: list[str]) -> list[str]:
