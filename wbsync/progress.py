@@ -141,6 +141,16 @@ class CommitDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Working:
+    """Long work on the warehouse itself goes on."""
+
+    what: str
+    """What is done, in a word or two."""
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncFinished:
     """The sync has ended."""
 
@@ -166,6 +176,7 @@ Event = (
     | HistoryFetched
     | RunSkipped
     | CommitDone
+    | Working
     | SyncFinished
     | FileFetched
 )

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS walks (
     entity TEXT NOT NULL, project TEXT NOT NULL, position TEXT NOT NULL,
     PRIMARY KEY (entity, project)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hosts (base_url TEXT PRIMARY KEY, capabilities TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sync_log (
     sync_id TEXT NOT NULL, entity TEXT NOT NULL, project TEXT NOT NULL,
@@ -233,6 +234,16 @@ class State:
             connection.execute(
                 "INSERT OR REPLACE INTO hosts VALUES (?, ?)", (base_url, json.dumps(capabilities))
             )
+
+    def noted(self, name: str) -> str | None:
+        """Returns what was noted under a name, None for nothing."""
+        rows = self._select("SELECT text FROM notes WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def note(self, name: str, text: str) -> None:
+        """Notes something under a name, in the place of what was there."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
 
     def log_sync(self, row: dict[str, Any]) -> None:
         """Writes a line of the sync log; the same sync and project replaces its line."""

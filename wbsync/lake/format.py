@@ -11,12 +11,14 @@ from wbsync.errors import MigrationError, WarehouseError
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
+"""Format that this wbsync writes; `sync/migrations.py` brings older ones up to it."""
+
 MARKER = "wbsync-warehouse.json"
 
 
 def open_warehouse(root: Path) -> None:
-    """Makes a folder a warehouse, or checks that it is one that this wbsync can write.
+    """Makes a folder a warehouse, or checks that it is one that this wbsync can read.
 
     Raises:
         WarehouseError: It holds other things, or cannot be made.
@@ -30,17 +32,22 @@ def open_warehouse(root: Path) -> None:
                 raise WarehouseError(
                     f"{root} is not empty and no warehouse; name an empty or a new folder with -w"
                 )
-            text = json.dumps({"format": FORMAT, "written_by": __version__}) + "\n"
-            temporary = root / f"{MARKER}.new"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(marker)
+            write_format(root, FORMAT)
     except OSError as error:
         raise WarehouseError(f"cannot use {root}: {error.strerror}") from error
     check_warehouse(root)
 
 
-def check_warehouse(root: Path) -> None:
-    """Checks that a folder is a warehouse that this wbsync can read.
+def write_format(root: Path, version: int) -> None:
+    """Says of a warehouse by which format it is written."""
+    text = json.dumps({"format": version, "written_by": __version__}) + "\n"
+    temporary = root / f"{MARKER}.new"
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(root / MARKER)
+
+
+def check_warehouse(root: Path) -> int:
+    """Returns the format of a warehouse that this wbsync can read; older ones can be read, too.
 
     Raises:
         WarehouseError: It is none.
@@ -62,3 +69,4 @@ def check_warehouse(root: Path) -> None:
             f"{root} has format {written}, written by wbsync {facts.get('written_by', '?')}; this"
             f" is wbsync {__version__}, which reads up to {FORMAT}: upgrade wbsync"
         )
+    return written

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
-import tempfile
+import logging
 import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbsync.api import Budget, Capabilities, Client
-from wbsync.catalog import publish
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
     BudgetSpentError,
     ConfigError,
     TransportError,
+    WarehouseError,
     WbsyncError,
 )
-from wbsync.lake import Lake, open_warehouse
+from wbsync.lake import open_warehouse
 from wbsync.model import ProjectPath, Source
 from wbsync.progress import (
     ProjectEnded,
@@ -33,25 +31,29 @@ from wbsync.progress import (
     SyncReport,
     SyncStarted,
 )
-from wbsync.state import State
+from wbsync.sync.care import tidy
 from wbsync.sync.context import Context, EntityContext, Tally, settled
+from wbsync.sync.held import opened
+from wbsync.sync.ledger import keep_ledger
 from wbsync.sync.lock import hold_within
 from wbsync.sync.plan import still_aside
 from wbsync.sync.project import sync_project
 from wbsync.sync.sources import resolve_sources
 from wbsync.sync.streams import ENTITY_STREAMS
-from wbsync.tables import load_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    import pyarrow as pa
+    from pathlib import Path
 
     from wbsync.api import Meter
     from wbsync.model import SyncOptions
     from wbsync.progress import ProgressHook, StillAside
     from wbsync.settings import Credentials
+    from wbsync.state import State
+    from wbsync.sync.held import Held
     from wbsync.sync.streams import EntityStream
+
+_log = logging.getLogger(__name__)
 
 
 async def sync(
@@ -91,30 +93,12 @@ async def sync(
     wanted = parse_sources(sources, options)
     open_warehouse(root)
     async with hold_within(root, wait_s, progress):
-        with patient_collector():
-            return await _sync(root, wanted, credentials, progress, concurrency, budget)
-
-
-async def _sync(
-    root: Path,
-    sources: Sequence[Source],
-    credentials: Credentials,
-    progress: ProgressHook,
-    concurrency: int,
-    budget: Budget | None,
-) -> SyncReport:
-    state = State(root / "state.sqlite")
-    scratch = _make_scratch(root)
-    try:
-        known = Capabilities.from_json(state.capabilities(credentials.base_url))
-        async with Client.open(
-            credentials, capabilities=known, concurrency=concurrency, budget=budget
-        ) as client:
-            run = _Sync(root, state, client, scratch, progress, concurrency)
-            return await run.run(sources)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        state.close()
+        with patient_collector(), opened(root, progress) as held:
+            known = Capabilities.from_json(held.state.capabilities(credentials.base_url))
+            async with Client.open(
+                credentials, capabilities=known, concurrency=concurrency, budget=budget
+            ) as client:
+                return await _Sync(held, client, progress, concurrency).run(wanted)
 
 
 def parse_sources(
@@ -130,32 +114,23 @@ def parse_sources(
     return [Source.parse(s, options) if isinstance(s, str) else s for s in sources]
 
 
-def _make_scratch(root: Path) -> Path:
-    """Returns a new folder for downloads, and removes those of syncs that were killed."""
-    for leftover in root.glob("scratch-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
-
-
 class _Sync:
     """One call of sync."""
 
     def __init__(
         self,
-        root: Path,
-        state: State,
+        held: Held,
         client: Client,
-        scratch: Path,
         progress: ProgressHook,
         concurrency: int,
     ) -> None:
-        self._root = root
-        self._state = state
+        self._held = held
+        self._state = held.state
         self._client = client
-        self._scratch = scratch
+        self._scratch = held.scratch
         self._progress = progress
         self._concurrency = concurrency
-        self._lake = Lake(root)
+        self._lake = held.lake
         self._sync_id = uuid.uuid4().hex[:12]
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
@@ -164,12 +139,15 @@ class _Sync:
         self._failed: list[Skipped] = []
         self._left: list[Skipped] = []
         """What was not begun when the budget was spent."""
+        self._tidied: dict[str, int] = {}
+        """Table to the version before it was compacted in passing."""
 
     async def run(self, sources: Sequence[Source]) -> SyncReport:
         outcome = "failed"
         try:
             try:
                 await self._sync_all(sources)
+                await settled(self._tidy)
                 outcome = "partial" if self._skipped() else "complete"
             except BudgetSpentError:
                 outcome = "stopped"
@@ -342,7 +320,16 @@ class _Sync:
 
     def _publish(self) -> None:
         """Publishes what was committed, now or by a sync that was killed before it could."""
-        publish(self._root, self._lake, sync_log=sync_log_table(self._state))
+        keep_ledger(self._lake, self._state, datetime.now(UTC))
+        self._held.publish(same=self._tidied)
+
+    def _tidy(self) -> None:
+        """Looks after the lake in passing; what goes wrong there is no matter of this sync."""
+        try:
+            has_written = any(tally.commits for tally in self._tallies.values())
+            self._tidied = tidy(self._held, self._progress, has_written=has_written)
+        except WarehouseError as error:
+            _log.warning("the lake was not tidied: %s", error)
 
     def _report(self, outcome: str) -> SyncReport:
         meter = self._client.meter
@@ -403,17 +390,6 @@ def last_ends(state: State) -> dict[tuple[str, str], str]:
         for row in state.sync_log()
         if row["outcome"] in {"complete", "partial"}
     }
-
-
-def sync_log_table(state: State) -> pa.Table:
-    """Returns the sync log in its table's schema."""
-    import pyarrow as pa
-
-    rows = state.sync_log()
-    for row in rows:
-        for name in ("started_at", "ended_at"):
-            row[name] = datetime.fromisoformat(row[name]) if row[name] else None
-    return pa.Table.from_pylist(rows, schema=load_table("sync_log").arrow())
 
 
 @contextmanager

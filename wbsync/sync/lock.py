@@ -1,4 +1,4 @@
-"""One sync at a time: who holds a warehouse, and how to wait for it."""
+"""One writer at a time: who holds a warehouse, and how to wait for it."""
 
 from __future__ import annotations
 
