@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.configuration import resolve, warehouse_dir
 from wbsync.errors import QueryError
 from wbsync.model import ProjectPath, Selection
 from wbsync.settings import resolve_credentials
+from wbsync.times import parse_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wbsync.progress import Event, ProgressHook, SyncReport
     from wbsync.query import Engine, Result, TableInfo
@@ -31,6 +33,7 @@ class Warehouse:
         """Takes the folder of the warehouse, which need not exist before the first sync."""
         self.root = root
         self._engine: Engine | None = None
+        self._past: ExitStack | None = None
 
     def sync(
         self,
@@ -109,18 +112,32 @@ class Warehouse:
             raise problems[0]
         return outcome[0]
 
-    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+    def sql(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        as_of: datetime | str | None = None,
+    ) -> Result:
         """Returns the rows of a query, which only reads.
 
         Args:
             query: SQL, as DuckDB understands it.
             params: Values for `?` (a sequence) or `$name` (a mapping).
+            as_of: Asks the warehouse as it was then: an instant, ISO 8601 (without a zone: UTC), a
+                day, or how long ago (`2h`, `3d`); None asks it as it is.
 
         Raises:
             QueryError: It does not parse, would write, or names what is not there.
-            WarehouseError: Nothing is synced yet.
+            ConfigError: `as_of` is no time, or before anything was held.
+            WarehouseError: Nothing is synced yet, or what was then is deleted.
         """
-        return self._open().sql(query, params)
+        if as_of is None:
+            return self._open().sql(query, params)
+        if self._past is not None:
+            self._past.close()
+        self._past = ExitStack()
+        return self._past.enter_context(engine_as_of(self.root, as_of)).sql(query, params)
 
     def query(self, name: str, /, **values: Any) -> Result:
         """Returns the rows of a named query; `wbsync query` lists them.
@@ -133,8 +150,6 @@ class Warehouse:
             QueryError: There is no such query, or a parameter is missing or wrong.
             WarehouseError: Nothing is synced yet.
         """
-        from datetime import UTC, datetime
-
         from wbsync.query.named import Catalog, run_query
 
         query = Catalog(resolve({})["queries.path"]).find(name)
@@ -200,12 +215,53 @@ class Warehouse:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+        if self._past is not None:
+            self._past.close()
+            self._past = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def engine_as_of(root: Path, as_of: datetime | str) -> Iterator[Engine]:
+    """Opens a warehouse as it was, read-only and closed in like the published state.
+
+    Args:
+        root: Folder of the warehouse.
+        as_of: An instant, or a text as `Warehouse.sql` takes it; without a zone it is UTC.
+
+    Raises:
+        ConfigError: It is no time, or before anything was held.
+        WarehouseError: The folder is no warehouse, or what was then is deleted.
+    """
+    import tempfile
+
+    from wbsync.catalog.as_of import build_as_of
+    from wbsync.lake import Lake, check_warehouse
+    from wbsync.query import Engine
+    from wbsync.state import State
+    from wbsync.sync.held import sync_log_table
+
+    if isinstance(as_of, str):
+        instant = parse_instant(as_of, datetime.now(UTC))
+    else:
+        instant = (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).astimezone(UTC)
+    check_warehouse(root)
+    with tempfile.TemporaryDirectory(prefix="wbsync-as-of-") as name:
+        folder = Path(name).resolve()
+        state = State.copy_of(root / "state.sqlite", folder)
+        try:
+            sync_log = sync_log_table(state)
+        finally:
+            state.close()
+        path = folder / "warehouse.duckdb"
+        build_as_of(path, Lake(root), instant, sync_log)
+        with Engine.open(root, path) as engine:
+            yield engine
 
 
 def open_warehouse(directory: str | Path | None = None) -> Warehouse:

@@ -13,6 +13,8 @@ from wbsync.cli.options import Globals
 
 COMMANDS = {
     "artifact": "Get artifacts' files; versions and lineage.",
+    "changes": "Show what changed in runs from one sync to the next.",
+    "compact": "Put small files of the lake together.",
     "completion": "Print the completion script of a shell.",
     "config": "Show and check what wbsync.toml, environment and defaults add up to.",
     "doctor": "Check key, server, disk and the published file.",
@@ -23,6 +25,8 @@ COMMANDS = {
     "status": "Show what the warehouse holds and how fresh it is.",
     "sync": "Bring the warehouse in step with W&B.",
     "tables": "List the tables and their columns.",
+    "vacuum": "Delete files that nothing needs any more.",
+    "verify": "Prove that the warehouse is whole, and repair it.",
 }
 """Command to its one-line help: the module of a command is imported when it is run."""
 

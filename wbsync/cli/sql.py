@@ -14,6 +14,7 @@ from wbsync.cli.options import Globals  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from wbsync.query import Engine, Result
     from wbsync.query.spark import SparkEngine
@@ -54,11 +55,15 @@ def open_engine(shared: Globals, on: str | None, lake: str | None = None) -> Eng
               help="Default: table, or what the ending of -o says.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
               help="Write to a file, which appears when it is complete.")  # fmt: skip
+@click.option(
+    "--as-of", metavar="TIME",
+    help="Ask the warehouse as it was: 2026-05-01T12:00Z, 2026-05-01 (its start, UTC), 2h, 3d.",
+)  # fmt: skip
 @engine_options
 @click.pass_obj
 def command(
     shared: Globals, *, query: str | None, path: Path | None, kind: str | None,
-    output: Path | None, on: str | None, lake: str | None,
+    output: Path | None, on: str | None, lake: str | None, as_of: str | None,
 ) -> None:  # fmt: skip
     """Run SQL that reads: SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE.
 
@@ -70,6 +75,7 @@ def command(
       wbsync sql "SELECT display_name, state FROM runs ORDER BY created_at DESC LIMIT 10"
       wbsync sql -f report.sql -o report.parquet
       echo "FROM sweeps" | wbsync sql --format jsonl
+      wbsync sql --as-of 2d "SELECT state, count(*) FROM runs GROUP BY 1"
       wbsync sql --on sc://127.0.0.1:50051 "SELECT count(*) FROM history"
     """
     if query is not None and path is not None:
@@ -80,8 +86,17 @@ def command(
         if sys.stdin.isatty():
             raise click.UsageError('there is no query; for example: wbsync sql "FROM runs LIMIT 5"')
         query = sys.stdin.read()
-    with open_engine(shared, on, lake) as engine:
+    with open_engine(shared, on, lake) if as_of is None else _past(shared, on, as_of) as engine:
         write_rows(shared, engine.sql(query), output_kind(kind, output), output)
+
+
+def _past(shared: Globals, on: str | None, as_of: str) -> AbstractContextManager[Engine]:
+    """Returns the warehouse as it was; only DuckDB can show it."""
+    from wbsync.warehouse import engine_as_of
+
+    if on is not None:
+        raise click.UsageError("--as-of is for the warehouse here, not for another engine (--on)")
+    return engine_as_of(shared.root(), as_of)
 
 
 def output_kind(kind: str | None, output: Path | None) -> str:

@@ -76,8 +76,12 @@ class Engine:
         self._connection = connection
 
     @classmethod
-    def open(cls, root: Path) -> Engine:
+    def open(cls, root: Path, path: Path | None = None) -> Engine:
         """Opens the newest published state of a warehouse.
+
+        Args:
+            root: Folder of the warehouse.
+            path: Another file like the published one; None for that.
 
         Raises:
             WarehouseError: The folder is no warehouse, or nothing is published yet.
@@ -87,7 +91,7 @@ class Engine:
 
         root = root.resolve()
         check_warehouse(root)
-        path = published_path(root)
+        path = path or published_path(root)
         if path is None:
             raise WarehouseError(f"{root} holds nothing yet: run `wbsync sync ENTITY/PROJECT`")
         try:
@@ -201,7 +205,7 @@ class Engine:
             if path not in text and Path(path).suffix == ".parquet":
                 return WarehouseError(
                     f"the warehouse was moved: its views still look for {plain(path)}; run"
-                    " `wbsync sync` to publish it anew"
+                    " `wbsync sync`, or `wbsync verify --repair`, to publish it anew"
                 )
             return StatementRefusedError(
                 f"{where}{plain(path)} is outside the warehouse: queries read its tables only"
