@@ -161,7 +161,8 @@ def test_the_past_can_be_asked(server: Sandbox, tmp_path: Path, run_script: Any)
         call(root, "compact", "--json")
         query = (
             "SELECT (SELECT count(*) FROM run_tags WHERE tag = 'later tag'), (SELECT count(*)"
-            " FROM history), (SELECT count(*) FROM sync_log), (SELECT count(*) FROM runs)"
+            " FROM history), (SELECT count(DISTINCT sync_id) FROM sync_log),"
+            " (SELECT count(*) FROM runs)"
         )
         (now,) = warehouse.sql(query).fetchall()
         assert now[0] == 1
