@@ -22,7 +22,7 @@ from wbsync.extract.values import parse_time
 from wbsync.model import RunPath
 from wbsync.progress import PageFetched
 from wbsync.sync.plan import INDEX_COLUMNS, LIVE_STATES, Stored, has_changed
-from wbsync.sync.selection import server_filter, takes
+from wbsync.sync.selection import server_filter, taken, takes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -247,7 +247,7 @@ class RunSync:
         ids = sorted(selection.runs)
         asked = server_filter(selection, ids)
         async for nodes in self._pages("project_runs_light", asked, LIGHT_PAGE_ROWS):
-            chosen = [node for node in nodes if takes(selection, node, is_heavy=False)]
+            chosen = [node for node in nodes if takes(selection, node)]
             self._selected.update(node["name"] for node in chosen)
             yield chosen
 
@@ -326,13 +326,13 @@ class RunSync:
             "project_runs", filters, page_rows, resumable=only is None and not filters
         ):
             met = {n["name"]: n for n in nodes if only is None or n["name"] in only}
-            taken = {r: n for r, n in met.items() if takes(selection, n, is_heavy=True)}
+            chosen = taken(selection, list(met.values()))
             self._selected.difference_update(met)
-            self._selected.update(taken)
-            for node in taken.values():
+            self._selected.update(chosen)
+            for node in chosen.values():
                 self._note(node)
-            await self._take([n for name, n in taken.items() if name not in self._taken])
-            self._taken.update(taken)
+            await self._take([n for name, n in chosen.items() if name not in self._taken])
+            self._taken.update(chosen)
             for name in met:
                 self._changed.pop(name, None)
             wanted.difference_update(met)
