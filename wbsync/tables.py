@@ -26,7 +26,11 @@ _KEY = re.compile(r"^\s{4}PRIMARY KEY \((?P<columns>[a-z_0-9, ]+)\)$")
 _COMMENT = re.compile(r"^-- (?P<text>.+)$")
 
 
-OWNERS = {"runs": ("entity", "project", "run_id"), "projects": ("entity", "project")}
+OWNERS = {
+    "runs": ("entity", "project", "run_id"),
+    "projects": ("entity", "project"),
+    "artifacts": ("artifact_id",),
+}
 """Tables whose rows own rows of others, and the columns that say which."""
 
 LOGS = frozenset({"sync_log", "edits", "run_changes"})
