@@ -35,7 +35,7 @@ class SourceEntry:
 
     path: str
     """ENTITY/PROJECT, ENTITY/GLOB or ENTITY."""
-    filter: Mapping[str, Any] | None = None
+    filter: Mapping[str, Any] | str | None = None
     since: str | None = None
     only: tuple[str, ...] | None = None
     skip: tuple[str, ...] | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wbsync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
 
@@ -126,10 +126,10 @@ class Selection:
     since: datetime | None = None
     """Runs created or active since then."""
     filters: Mapping[str, Any] | None = None
-    """A filter in W&B's Mongo-like language, which the server applies."""
-    matches: Callable[[Mapping[str, Any]], bool] | None = None
-    """Applies the filter here, to a run as the server's heavy page gives it: not every server
-    filters. None trusts the server."""
+    """A filter in W&B's Mongo-like language, which the server applies; empty asks for all."""
+    matches: Callable[[Sequence[Mapping[str, Any]]], Collection[str]] | None = None
+    """Returns the ids of those runs, as the server's heavy page gives them, that are meant: not
+    every server filters. None trusts the server."""
 
     @property
     def is_everything(self) -> bool:

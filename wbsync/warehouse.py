@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.configuration import resolve, warehouse_dir
 from wbsync.errors import QueryError
-from wbsync.model import ProjectPath, PublishOptions, Selection
+from wbsync.model import ProjectPath, PublishOptions
 from wbsync.settings import resolve_credentials
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Warehouse:
         logs: bool = False,
         runs: Iterable[str] = (),
         since: datetime | None = None,
-        filters: Mapping[str, Any] | None = None,
+        filters: str | Mapping[str, Any] | None = None,
         max_requests: int | None = None,
         max_minutes: float | None = None,
         wait_s: float = 0.0,
@@ -66,7 +66,8 @@ class Warehouse:
             logs: Whether console output is synced, too.
             runs: Ids of the only runs to sync; empty for all.
             since: Only runs created or active since then.
-            filters: Only runs that pass this filter, in W&B's Mongo-like language.
+            filters: Only runs that pass this filter, in W&B's language; the server is asked for
+                what it can tell, and all of it is tested here.
             max_requests: Stop cleanly after so many requests; None for any number.
             max_minutes: Stop cleanly after so many minutes; None for any time.
             wait_s: Seconds to wait for another sync to let go of the warehouse.
@@ -81,6 +82,7 @@ class Warehouse:
         from dataclasses import replace
 
         from wbsync.api import Budget
+        from wbsync.query.fetching import select_runs
         from wbsync.sync.engine import sync
         from wbsync.sync.streams import choose_tables
 
@@ -88,7 +90,7 @@ class Warehouse:
             raise ValueError('runs is a list, also of one: runs=["abc123"]')  # noqa: TRY004
         if since is not None and since.tzinfo is None:
             raise ValueError("since must have a time zone")
-        selection = Selection(frozenset(runs), since, filters or None)
+        selection = select_runs(filters, runs=runs, since=since)
         chosen = choose_tables(only, skip)
         options = replace(chosen, logs=logs, selection=selection, retry=retry, full=full)
         credentials = resolve_credentials(api_key, base_url)

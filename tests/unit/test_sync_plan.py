@@ -14,6 +14,7 @@ from wbsync.model import ProjectPath, ProjectPattern, Selection, Source, SyncOpt
 from wbsync.sync.outlook import Sample, build_sample, foretell
 from wbsync.sync.plan import next_try_at, pack_events
 from wbsync.sync.selection import server_filter, takes
+from wbsync.sync.selection import taken as taken_of
 from wbsync.sync.sources import choose
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -73,17 +74,17 @@ def test_a_selection_is_asked_of_the_server_and_checked_here() -> None:
 
     def taken(name: str, created: str, heartbeat: str | None, **more: Any) -> bool:
         node = {"name": name, "createdAt": created, "heartbeatAt": heartbeat, **more}
-        return takes(selection, node, is_heavy=False)
+        return takes(selection, node)
 
     assert taken("a", old, new)
     assert taken("b", new, None)
     assert not taken("a", old, None)
     assert not taken("a", old, old)
     assert not taken("c", new, new)
-    picky = Selection(filters={"x": 1}, matches=lambda node: node["config"] == "{}")
-    assert takes(picky, {"name": "a"}, is_heavy=False)
-    assert takes(picky, {"name": "a", "config": "{}"}, is_heavy=True)
-    assert not takes(picky, {"name": "a", "config": "{1}"}, is_heavy=True)
+    picky = Selection(
+        runs=frozenset({"a", "b"}), matches=lambda nodes: {n["name"] for n in nodes} - {"b"}
+    )
+    assert list(taken_of(picky, [{"name": "a"}, {"name": "b"}, {"name": "c"}])) == ["a"]
 
 
 def test_pauses_grow_from_minutes_to_a_day() -> None:

@@ -66,8 +66,8 @@ class SyncCommand(click.Command):
     help="Only runs created or active since then: 2026-01-31, 2026-01-31T12:00Z, 7d, 12h.",
 )  # fmt: skip
 @click.option(
-    "--filter", "filter_text", metavar="JSON",
-    help="Only runs that pass this filter, in W&B's Mongo-like language; @FILE reads a file.",
+    "--filter", "filter_text", metavar="FILTER",
+    help="Only runs that pass this filter, in W&B's language; @FILE reads a file.",
 )  # fmt: skip
 @click.option(
     "--full", is_flag=True, help="Read all again, mend and report what earlier syncs had missed."
@@ -293,42 +293,35 @@ def make_sources(
 def _options(
     entry: SourceEntry, configuration: Configuration, flags: Mapping[str, Any], now: datetime
 ) -> Any:
-    from wbsync.model import Selection
+    from wbsync.query.fetching import select_runs
     from wbsync.sync.streams import choose_tables
     from wbsync.times import parse_instant
 
     return replace(
         choose_tables(entry.only or (), entry.skip or ()),
         logs=configuration["logs"] if entry.logs is None else entry.logs,
-        selection=Selection(
-            runs=frozenset(flags.get("runs", ())),
+        selection=select_runs(
+            entry.filter,
+            runs=flags.get("runs", ()),
             since=None if entry.since is None else parse_instant(entry.since, now),
-            filters=entry.filter or None,
         ),
         retry=bool(flags.get("retry")),
         full=bool(flags.get("full")),
     )
 
 
-def _read_filter(text: str) -> dict[str, Any]:
-    """Returns a filter from its JSON, or from a file's where the text is @FILE."""
-    from wbsync.errors import ConfigError
+def _read_filter(text: str) -> str:
+    """Returns a filter's text: itself, or a file's where it is @FILE; checks it."""
+    from wbsync.cli.translate import read_text
+    from wbsync.errors import ConfigError, FilterError
+    from wbsync.query.fetching import select_runs
 
-    def refuse(token: str) -> None:
-        raise ValueError(f"{token} is not JSON")
-
-    if text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--filter: cannot read {text[1:]}: {error}") from None
+    text = read_text(text)
     try:
-        found = json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
+        select_runs(text)
+    except FilterError as error:
         raise ConfigError(f"--filter: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigError('--filter: must be a JSON object like {"state": "finished"}')
-    return found
+    return text
 
 
 def _seconds(text: str | None, *, default: float, bare: float) -> float:

@@ -32,7 +32,7 @@ from wbsync.progress import Drift, PageFetched
 from wbsync.sync.context import project_filter
 from wbsync.sync.drift import find_run_drift
 from wbsync.sync.plan import INDEX_COLUMNS, LIVE_STATES, Stored, has_changed
-from wbsync.sync.selection import server_filter, takes
+from wbsync.sync.selection import server_filter, taken, takes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -320,7 +320,7 @@ class RunSync:
         ids = sorted(selection.runs)
         asked = server_filter(selection, ids)
         async for nodes in self._pages("project_runs_light", asked, LIGHT_PAGE_ROWS):
-            chosen = [node for node in nodes if takes(selection, node, is_heavy=False)]
+            chosen = [node for node in nodes if takes(selection, node)]
             self._selected.update(node["name"] for node in chosen)
             yield chosen
 
@@ -401,9 +401,7 @@ class RunSync:
 
     async def _take_met(self, nodes: Sequence[dict[str, Any]], *, is_check: bool = False) -> None:
         """Counts runs that were read in full as seen, and takes those that the sync is about."""
-        chosen = {
-            n["name"]: n for n in nodes if takes(self._context.options.selection, n, is_heavy=True)
-        }
+        chosen = taken(self._context.options.selection, nodes)
         self._selected.difference_update(n["name"] for n in nodes)
         self._selected.update(chosen)
         for node in chosen.values():

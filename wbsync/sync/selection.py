@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wbsync.extract.values import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from wbsync.model import Selection
 
@@ -35,18 +35,25 @@ def server_filter(selection: Selection, runs: list[str] | None = None) -> dict[s
     return dict(parts[0]) if len(parts) == 1 else {"$and": parts} if parts else {}
 
 
-def takes(selection: Selection, node: Mapping[str, Any], *, is_heavy: bool) -> bool:
-    """Says whether a run belongs to a selection, as far as its page tells.
+def takes(selection: Selection, node: Mapping[str, Any]) -> bool:
+    """Says whether a run belongs to a selection, as far as its id and times tell.
 
     Args:
         selection: What the sync is about.
         node: The run, of a light or a heavy page.
-        is_heavy: Whether the page holds what a filter may speak of.
     """
     if selection.runs and node["name"] not in selection.runs:
         return False
     if selection.since is not None:
         times = (parse_time(node.get(name)) for name in ("createdAt", "heartbeatAt"))
-        if not any(at is not None and at >= selection.since for at in times):
-            return False
-    return not is_heavy or selection.matches is None or selection.matches(node)
+        return any(at is not None and at >= selection.since for at in times)
+    return True
+
+
+def taken(selection: Selection, nodes: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the runs of a heavy page that belong to a selection, by their ids."""
+    found = {node["name"]: node for node in nodes if takes(selection, node)}
+    if selection.matches is None or not found:
+        return found
+    passing = selection.matches(list(found.values()))
+    return {name: node for name, node in found.items() if name in passing}

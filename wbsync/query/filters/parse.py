@@ -85,7 +85,7 @@ def parse_tree(source: str | Mapping[str, Any] | None, *, now: datetime | None =
     if source is None:
         return EVERYTHING
     if not isinstance(source, dict):
-        raise FilterSyntaxError('a filter is an object, for example {"state": "finished"}', at="")
+        raise FilterSyntaxError('a filter is a JSON object, such as {"state": "finished"}')
     if is_run_set(source):
         source = run_set_filter(source, now=now)
     return _clauses(source, "", 0)
