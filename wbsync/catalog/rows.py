@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,11 +14,16 @@ from wbsync.lake.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from wbsync.catalog.shape import Shape
     from wbsync.catalog.writing import Connection
     from wbsync.lake.scan import Part
     from wbsync.tables import TableSchema
+
+
+SORTED_BYTES = 16 * 1024 * 1024
+"""Size of the files, as the lake compresses them, whose rows are sorted together."""
 
 
 def published(schema: TableSchema, rows: exp.Query | exp.Table) -> exp.Select:
@@ -38,6 +44,29 @@ def append(connection: Connection, shape: Shape, parts: Sequence[Part]) -> None:
     run(connection, exp.insert(query, table(shape.stored)))
 
 
+def _append_ordered(connection: Connection, shape: Shape, parts: Sequence[Part]) -> None:
+    """Adds rows in their order, some files at a time: a sort of all would prune no better."""
+    for part in parts:
+        for files in _together(part.files):
+            query = published(shape.schema, scan(shape.schema, [replace(part, files=files)]))
+            query = query.order_by(*map(column, shape.order), copy=False)
+            run(connection, exp.insert(query, table(shape.stored)))
+
+
+def _together(files: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
+    """Yields files in groups that a sort holds in memory."""
+    group: list[Path] = []
+    size = 0
+    for file in files:
+        size += file.stat().st_size
+        if group and size > SORTED_BYTES:
+            yield tuple(group)
+            group, size = [], file.stat().st_size
+        group.append(file)
+    if group:
+        yield tuple(group)
+
+
 def fill(connection: Connection, shape: Shape, rows: Sequence[Part] | pa.Table) -> None:
     """Makes a table of the rows of files, or of Arrow rows; one that was there is dropped."""
     run_together(
@@ -49,7 +78,9 @@ def fill(connection: Connection, shape: Shape, rows: Sequence[Part] | pa.Table) 
         ],
     )
     if not isinstance(rows, pa.Table):
-        if rows:
+        if shape.order:
+            _append_ordered(connection, shape, rows)
+        elif rows:
             append(connection, shape, rows)
     elif rows.num_rows:
         connection.register("incoming", rows)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LAKE_VIEWS = frozenset({"history", "system_metrics", "console_logs", "artifact_files"})
 """Tables whose rows stay in the lake: the published file has views over their Parquet files."""
 
+KEYED_TABLES = frozenset({"run_config", "run_summary"})
+"""Tables whose rows lie key by key, so that a filter reads those of its keys and few others."""
+
 STATE_TABLES = frozenset({"sync_log", "edits"})
 """Tables whose rows come from the local state, not from the lake."""
 
@@ -39,6 +42,11 @@ class Shape:
     def stored(self) -> str:
         """Name under which all rows stand."""
         return f"{self.name}_all" if self.schema.leaves_out else self.name
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Columns in whose order the rows of a file of the lake are written; none for its own."""
+        return ("key", "entity", "project", "run_id") if self.name in KEYED_TABLES else ()
 
     @property
     def key(self) -> tuple[str, ...]:
