@@ -30,7 +30,7 @@ KEYS = st.one_of(
 VALUES = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(codec="utf-8")))
 
 
-@settings(max_examples=15, **SETTINGS)
+@settings(max_examples=8, **SETTINGS)
 @given(pairs=st.lists(st.tuples(KEYS, VALUES), min_size=6, max_size=6))
 @example(pairs=[(h, h) for h in HOSTILE if "." not in h and not h.startswith("$")])
 def test_keys_and_values_are_data(pairs: list[tuple[str, str]]) -> None:
@@ -101,7 +101,7 @@ ANYTHING = st.dictionaries(
 )
 
 
-@settings(max_examples=150, **SETTINGS)
+@settings(max_examples=80, **SETTINGS)
 @given(query=st.one_of(ANYTHING, st.lists(ANYTHING, max_size=2).map(lambda q: {"$or": q})))
 def test_anything_is_answered_or_refused(query: Any) -> None:
     """Scraps of filters, as values or as text, are filters that run, or errors of ours."""

@@ -1,6 +1,6 @@
 """Random filters over random documents mean in DuckDB what they mean by the rules.
 
-WBSYNC_PROPERTY_CASES says how many filters are tried; `make test-long` tries 100,000.
+2,000 filters are tried, over six documents each; `make test-long` tries 100,000.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
 from filter_strategies import DOCUMENTS, FILTERS, SERVER_FILTERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,10 @@ from warehouses import Documents, prefixed
 
 from wbsync.sandbox import filters as sandbox
 
-CASES = int(os.environ.get("WBSYNC_PROPERTY_CASES", "2000"))
-FILTERS_A_TURN = 10
+IS_LONG = bool(os.environ.get("WBSYNC_LONG"))
+CASES = int(os.environ.get("WBSYNC_PROPERTY_CASES", "100000" if IS_LONG else "2000"))
+FILTERS_A_TURN = 20
+TIMEOUT_S = 6 * 3600 if IS_LONG else 600
 SETTINGS = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -25,6 +28,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.timeout(TIMEOUT_S)
 @settings(max_examples=max(1, CASES // FILTERS_A_TURN), **SETTINGS)
 @given(
     configs=st.lists(DOCUMENTS, min_size=6, max_size=6),
@@ -42,7 +46,8 @@ def test_random_filters_mean_what_mongodb_says(
         assert found == wanted, (query, turn)
 
 
-@settings(max_examples=max(1, CASES // FILTERS_A_TURN // 5), **SETTINGS)
+@pytest.mark.timeout(TIMEOUT_S)
+@settings(max_examples=max(1, CASES // FILTERS_A_TURN // 10), **SETTINGS)
 @given(
     configs=st.lists(DOCUMENTS, min_size=6, max_size=6),
     queries=st.lists(SERVER_FILTERS, min_size=FILTERS_A_TURN, max_size=FILTERS_A_TURN),

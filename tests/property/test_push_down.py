@@ -10,7 +10,7 @@ from filter_strategies import FILTERS, KEYS, SCALARS, SERVER_FILTERS, VALUES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import matches, normal
-from test_filters import CASES, SETTINGS
+from test_filters import CASES, SETTINGS, TIMEOUT_S
 from warehouses import Documents, prefixed
 
 from wbsync.query.filters import parse_filter, push_down
@@ -34,6 +34,7 @@ def server_finds(query: dict[str, Any], node: dict[str, Any], config: dict[str, 
     return sandbox.matches(query, lookup)
 
 
+@pytest.mark.timeout(TIMEOUT_S)
 @settings(max_examples=max(1, CASES // 20), **SETTINGS)
 @given(configs=st.lists(FLAT, min_size=4, max_size=4), query=st.one_of(FILTERS, SERVER_FILTERS))
 def test_a_server_finds_all_that_passes(configs: list[dict[str, Any]], query: Any) -> None:

@@ -288,7 +288,7 @@ def _bound(params: Any, wanted: frozenset[str]) -> Any:
 def _described(message: str, text: str) -> str:
     r"""Returns DuckDB's message as one line with line and column.
 
-    >>> _described("Parser Error: syntax error\\n\\nLINE 1: selec 1\\n        ^", "selec 1")
+    >>> _described("Parser Error: syntax error\n\nLINE 1: selec 1\n        ^", "selec 1")
     'Parser Error: syntax error (line 1, column 1)'
     """
     head = plain(_EXCERPT.split(message)[0].replace("\n", " "))

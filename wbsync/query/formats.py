@@ -25,8 +25,8 @@ TABLE_ROWS = 1000
 def cell_text(value: Any) -> str:
     r"""Returns a value as printable text: control characters and terminal escapes are escaped.
 
-    >>> cell_text("a\\x1b[31mb"), cell_text(None), cell_text(0.1)
-    ('a\\\\x1b[31mb', '', '0.1')
+    >>> cell_text("a\x1b[31mb"), cell_text(None), cell_text(0.1)
+    ('a\\x1b[31mb', '', '0.1')
     """
     if value is None:
         return ""
