@@ -299,6 +299,39 @@ def make_warehouse(root: Path, runs: int, keys: int) -> int:
     return runs * keys * 2
 
 
+def bench_filters(folder: Path) -> Iterator[Line]:
+    """How long filters over 100,000 runs of 75 config and 75 summary keys take."""
+    import wbsync
+    from wbsync.query.filters import parse_filter
+
+    root = folder / "w"
+    for what in (("fill", str(root), "100000", "75"), ("publish", str(root))):
+        script = str(Path(__file__).with_name("lake.py"))
+        subprocess.run([sys.executable, script, *what], check=True, capture_output=True)
+    with wbsync.open(root) as warehouse:
+        for name, query in FILTERS.items():
+            best, found = float("inf"), 0
+            for _ in range(5):
+                begun = time.perf_counter()
+                answer = warehouse.runs("team/main", query, None, ["run_id"])
+                found = answer.arrow().num_rows
+                best = min(best, time.perf_counter() - begun)
+            yield f"filter: {name} ({found:,} runs), best of 5", best * 1000, "ms", 100, True
+        begun = time.perf_counter()
+        parse_filter({"$or": [{"config.key_001": {"$gt": i}} for i in range(10_000)]})
+        read = (time.perf_counter() - begun) * 1000
+        yield "reading a filter of 10,000 terms", read, "ms", 0, True
+
+
+FILTERS = {
+    "one config key": {"config.key_001": {"$gt": 0.5}},
+    "one summary key": {"summary_metrics.key_070": {"$lt": 0.01}},
+    "config and summary": {"config.key_001": {"$gt": 0.5}, "summary_metrics.key_070": {"$gt": 0.6}},
+    "the opposite, missing too": {"config.key_033": {"$ne": 0.5}},
+    "tags": {"tags": {"$ne": "bad"}},
+}
+
+
 def bench_help(folder: Path) -> Iterator[Line]:
     """How long the command takes to start."""
     del folder
@@ -336,6 +369,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "metadata": bench_metadata,
     "history": bench_history,
     "objects": bench_objects,
+    "filters": bench_filters,
     "publish": bench_publish,
 }
 
