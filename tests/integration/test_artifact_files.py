@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import wbsync
 from wbsync.sandbox.process import Sandbox
 
 if TYPE_CHECKING:
@@ -104,6 +106,25 @@ def test_folders_are_what_the_sdk_makes(
     assert not first["failed"]
     again = get(name, out)
     assert {*again["kept"]} >= {*first["downloaded"]} - {"far/away.txt"}
+
+
+def test_lineage_longer_than_a_page_is_read_to_its_end(
+    place: Any, tmp_path: Path, wbsync_env: Any
+) -> None:
+    """What a run logged is whole where W&B lists it in pages; read again, it is unchanged."""
+    data = tmp_path / "data"
+    shutil.copytree(place[0].data, data)
+    with Sandbox(data, options=["--max-page-rows", "3"]) as sandbox:
+        wbsync_env(sandbox)
+        with wbsync.open(tmp_path / "w") as warehouse:
+            assert warehouse.sync("sandbox/files").outcome == "complete"
+            made = warehouse.sql(
+                "SELECT artifact_name FROM run_artifacts WHERE run_id = 'maker'"
+                " AND direction = 'logged' ORDER BY ALL"
+            ).fetchall()
+            assert made == [("big:v0",), ("data:v0",), ("data:v1",), ("linked:v0",)]
+            again = warehouse.sync("sandbox/files", full=True)
+            assert (again.outcome, again.runs_changed, again.drift) == ("complete", 0, ())
 
 
 def test_the_cache_is_shared_between_versions_and_works_without_a_network(

@@ -31,6 +31,7 @@ from wbsync.model import RunPath
 from wbsync.progress import Drift, PageFetched
 from wbsync.sync.context import project_filter
 from wbsync.sync.drift import find_run_drift
+from wbsync.sync.lineage import complete_lineage
 from wbsync.sync.plan import INDEX_COLUMNS, LIVE_STATES, Stored, has_changed
 from wbsync.sync.selection import server_filter, taken, takes
 
@@ -558,6 +559,7 @@ class RunSync:
         import pyarrow.compute as pc
 
         context = self._context
+        await complete_lineage(context, nodes)
         try:
             rows = await asyncio.to_thread(
                 build_run_rows, nodes, context.project, context.synced_at
