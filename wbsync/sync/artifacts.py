@@ -55,17 +55,17 @@ async def sync_artifacts(context: Context, types: dict[str, Any], began: datetim
     import pyarrow as pa
 
     pairs: list[tuple[str, dict[str, Any]]] = []
-    is_whole = not (types.get("pageInfo") or {}).get("hasNextPage")
-    if not is_whole:
-        context.skip(f"{context.project} artifacts", "only the first 100 types are read")
-    for node in nodes_of(types):
+    type_nodes, is_whole = nodes_of(types), True
+    if (types.get("pageInfo") or {}).get("hasNextPage"):
+        type_nodes, is_whole = await _list_types(context, type_nodes)
+    for node in type_nodes:
         connection = node.get("artifactCollections") or {}
         collections = nodes_of(connection)
         if (connection.get("pageInfo") or {}).get("hasNextPage"):
             collections, keeps_still = await _list_collections(context, node["name"])
             is_whole = is_whole and keeps_still
         pairs += [(node["name"], collection) for collection in collections]
-    type_rows = build_type_rows(nodes_of(types), context.project, context.synced_at)
+    type_rows = build_type_rows(type_nodes, context.project, context.synced_at)
     rows = build_collection_rows(pairs, context.project, context.synced_at)
     differing = await differing_collections(context, pairs)
     done: set[tuple[str, str]] = set()
@@ -112,6 +112,29 @@ async def differing_collections(
     }
 
 
+async def _list_types(
+    context: Context, listed: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], bool]:
+    """Returns all types of a project, and whether the list kept still while it was read.
+
+    Those that the opening request does not list come without their collections, which are then
+    listed by themselves.
+    """
+    nodes = {node["id"]: node for node in listed}
+    keeps_still = True
+    async for page in iter_pages(
+        context.client,
+        load_document("artifact_types"),
+        project_variables(context),
+        connection=lambda data: (data.get("project") or {}).get("artifactTypes"),
+        page_rows=PAGE_ROWS,
+    ):
+        unlisted = {"artifactCollections": {"pageInfo": {"hasNextPage": True}}}
+        nodes = {n["id"]: {**n, **unlisted} for n in page.nodes} | nodes
+        keeps_still = keeps_still and not page.has_gaps
+    return list(nodes.values()), keeps_still
+
+
 async def _list_collections(context: Context, type_name: str) -> tuple[list[dict[str, Any]], bool]:
     """Returns all collections of a type, and whether the list kept still while it was read."""
     nodes: dict[str, dict[str, Any]] = {}
@@ -126,7 +149,7 @@ async def _list_collections(context: Context, type_name: str) -> tuple[list[dict
         page_rows=COLLECTION_ROWS,
     ):
         nodes |= {node["id"]: node for node in page.nodes}
-        keeps_still = not page.has_gaps
+        keeps_still = keeps_still and not page.has_gaps
     return list(nodes.values()), keeps_still
 
 
