@@ -57,6 +57,8 @@ LIGHT_PAGE_ROWS = 1000
 FETCH_RUNS = 100
 CHECKED_RUNS = 50
 BATCH_RUNS = 2000
+BATCH_BYTES = 64 << 20
+"""Where configs are large, fewer runs are committed at once."""
 THE_END = "the end"
 """Stands for the end cursor of a walk that has come to its end."""
 
@@ -96,7 +98,7 @@ class RunSync:
         self._bookmark = bookmark
         self._began = began
         self._buffer: list[RunRows] = []
-        self._buffered = 0
+        self._buffered = self._buffered_bytes = 0
         self._stored: dict[str, Stored] = {}
         self._held: dict[str, set[str]] | None = None
         self._seen: set[str] = set()
@@ -599,7 +601,8 @@ class RunSync:
             )
         self._buffer.append(rows)
         self._buffered += len(changed)
-        if self._buffered >= BATCH_RUNS:
+        self._buffered_bytes += sum(getattr(rows, table).nbytes for table in TABLES)
+        if self._buffered >= BATCH_RUNS or self._buffered_bytes >= BATCH_BYTES:
             await self._flush()
 
     async def _flush(self) -> None:
@@ -608,7 +611,7 @@ class RunSync:
 
         buffer, self._buffer = self._buffer, []
         self._context.tally.runs_changed += self._buffered
-        self._buffered = 0
+        self._buffered = self._buffered_bytes = 0
         if not buffer:
             return
         scope = pa.concat_tables([b.runs for b in buffer]).select(["entity", "project", "run_id"])
@@ -662,7 +665,8 @@ class RunSync:
         if self._is_whole and run_count is not None and not self._is_resumed:
             hidden = max(0, run_count - len((self._seen | set(self._alive())) - self._gone))
         updated_at = bookmark.get("updated_at")
-        if not self._has_gaps:
+        # An older mark is as good where nothing was found, and saves a commit.
+        if not self._has_gaps and (updated_at is None or context.tally.runs_changed):
             times = [t for t in (self._updated_at, self._updated_at_first) if t is not None]
             updated_at = min(*times, self._began).isoformat() if times else None
         return {"updated_at": updated_at, "hidden": hidden}
