@@ -8,6 +8,7 @@ text.
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 import uuid
 from contextlib import contextmanager
@@ -78,15 +79,25 @@ class Lake:
         self._tables: dict[str, DeltaTable] = {}
         self._footers: dict[Path, frozenset[str]] = {}
         """Columns of files that may lack some: a file never changes."""
+        self._engine: duckdb.DuckDBPyConnection | None = None
+        self._engine_lock = threading.Lock()
 
     def path(self, table: str) -> Path:
         """Returns the folder of a table, which need not exist."""
         return self.root / table
 
-    def _reader(self) -> dict[str, Any]:
-        """Returns how a table is read: what does not fit in memory waits within the warehouse."""
-        spill = self.root.parent / f"scratch-spill-{uuid.uuid4().hex}"
-        return {**READER, "temp_directory": str(spill)}
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        """Returns a connection that reads files, one of many to an engine that stays.
+
+        An engine of its own would cost each read more than a small table does. What does not fit
+        in memory waits within the warehouse.
+        """
+        with self._engine_lock:
+            if self._engine is None:
+                spill = self.root.parent / f"scratch-spill-{uuid.uuid4().hex}"
+                self._engine = duckdb.connect(config={**READER, "temp_directory": str(spill)})
+                self._engine.execute("SET GLOBAL TimeZone = 'UTC'")
+            return self._engine.cursor()
 
     def tables(self) -> list[str]:
         """Returns the names of the tables that exist, in alphabetical order."""
@@ -234,8 +245,7 @@ class Lake:
         touched = self._files_with(table, scope)
         if not touched:
             return self.append(table, rows, metadata) if rows.num_rows or metadata else None
-        with _Guard(self.path(table)), duckdb.connect(config=self._reader()) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with _Guard(self.path(table)), self._connect() as connection:
             connection.register("scope", scope)
             keep = _rows_of(scan(load_table(table), self.parts(table, touched))).join(
                 "scope", using=list(scope.column_names), join_type="anti"
@@ -351,7 +361,7 @@ class Lake:
         query = query.select(FILENAME, append=False)
         query = query.join("scope", using=names, join_type="semi").distinct()
         try:
-            with duckdb.connect(config=self._reader()) as connection:
+            with self._connect() as connection:
                 connection.register("scope", scope)
                 found = connection.sql(query.sql("duckdb")).fetchall()
         except duckdb.Error as error:
@@ -402,11 +412,11 @@ class Lake:
         schema = load_table(table).arrow()
         names = list(columns) if columns is not None else schema.names
         wanted = pa.schema([schema.field(name) for name in names])
-        files = self.files(table)
-        if not files:
+        parts = self.parts(table)
+        if not parts:
             return wanted.empty_table()
         needed = [*names, *(column for column, _, _ in filters if column not in names)]
-        query = _rows_of(scan(load_table(table), self.parts(table), needed)).select(
+        query = _rows_of(scan(load_table(table), parts, needed)).select(
             *(exp.column(name, quoted=True) for name in names), append=False
         )
         with self._reading(table) as connection:
@@ -426,12 +436,12 @@ class Lake:
             of: Columns that count for the hash, which holds within one process.
             filters: Which rows.
         """
-        files = self.files(table)
-        if not files:
+        parts = self.parts(table)
+        if not parts:
             return {}
         group = exp.column(by, quoted=True)
         hashed = exp.func("bit_xor", exp.func("hash", *(exp.column(c, quoted=True) for c in of)))
-        query = _rows_of(scan(load_table(table), self.parts(table))).select(
+        query = _rows_of(scan(load_table(table), parts)).select(
             group, exp.func("count", exp.Star()), hashed, append=False
         )
         with self._reading(table) as connection:
@@ -443,8 +453,7 @@ class Lake:
     @contextmanager
     def _reading(self, table: str) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
-            with duckdb.connect(config=self._reader()) as connection:
-                connection.execute("SET TimeZone = 'UTC'")
+            with self._connect() as connection:
                 yield connection
         except duckdb.Error as error:
             raise WarehouseError(_unreadable(self.path(table), error)) from error
