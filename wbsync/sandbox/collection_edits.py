@@ -200,7 +200,12 @@ def delete_collection(scope: Scope, values: dict[str, Any], *, kind: str) -> dic
     row = _row_of(scope, _id_of(values, kind), kind)
     with scope.store.transaction():
         purge_collection(scope.store, row["pk"])
-    deleted = {"__typename": f"Artifact{kind.title()}", "state": "DELETED"}
+    deleted = {
+        "__typename": f"Artifact{kind.title()}",
+        "id": _id_of(values, kind),
+        "name": row["name"],
+        "state": "DELETED",
+    }
     return {"artifactCollection": deleted}
 
 
