@@ -194,6 +194,15 @@ class Account:
             digest=digest, **values,
         )  # fmt: skip
         artifact_id = made["artifact"]["id"]
+        manifest = self.change(
+            "createArtifactManifest", "CreateArtifactManifestInput",
+            "artifactManifest { file { uploadUrl uploadHeaders } }", artifactID=artifact_id,
+            name="wandb_manifest.json", digest=digest, entityName=self.entity,
+            projectName=project,
+        )["artifactManifest"]["file"]  # fmt: skip
+        headers = dict(line.split(":", 1) for line in manifest["uploadHeaders"] or ())
+        content = {"version": 1, "storagePolicy": "wandb-storage-policy-v1", "contents": {}}
+        httpx.put(manifest["uploadUrl"], json=content, headers=headers).raise_for_status()
         self.change("commitArtifact", "CommitArtifactInput", "artifact { id }",
                     artifactID=artifact_id)  # fmt: skip
         return str(artifact_id)
