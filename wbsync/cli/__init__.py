@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with: wbsync sync ENTITY/PROJECT, then: wbsync sql 'FROM runs LIMIT 5'",
+    epilog="Start with: wbsync sync ENTITY/PROJECT, then: wbsync runs",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="wbsync")
 @click.option(

@@ -87,6 +87,18 @@ def typed(ctx: click.Context) -> dict[str, Any]:
     }
 
 
+def decoded(text: bytes, place: str) -> str:
+    """Returns text that was read; whatever the locale, it is UTF-8, with or without a mark.
+
+    Raises:
+        click.UsageError: It is not.
+    """
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{place} is not UTF-8: {error}") from None
+
+
 def complete_tables(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Completes the last name of a list of tables."""
     del ctx, param
