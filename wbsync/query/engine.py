@@ -92,6 +92,8 @@ class Engine:
         check_warehouse(root)
         path = published_path(root)
         if path is None:
+            if (root / "lake").is_dir():
+                raise WarehouseError(f"nothing is published in {root}: run `wbsync publish`")
             raise WarehouseError(f"{root} holds nothing yet: run `wbsync sync ENTITY/PROJECT`")
         try:
             return cls(root, path, _connect(path, root / "lake"))
