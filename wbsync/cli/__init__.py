@@ -88,7 +88,9 @@ class LazyGroup(click.Group):
     "--no-config", is_flag=True, envvar="WBSYNC_NO_CONFIG", show_envvar=True,
     help="Read no configuration file.",
 )  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Say nothing but errors; what was asked for is printed."
+)
 @click.option("-v", "--verbose", count=True, help="Say more; twice, show tracebacks.")
 @click.option("--color/--no-color", default=None, help="Colours; default: as the terminal allows.")
 @click.pass_context

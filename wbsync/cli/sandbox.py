@@ -223,7 +223,8 @@ def serve(
 @click.option("--artifacts", type=click.IntRange(0), default=5, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same values.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def seed(*, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
+@click.pass_obj
+def seed(shared: Globals, *, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
     """Fill a project with believable experiments, whether or not a server runs on the folder.
 
     \b
@@ -246,8 +247,8 @@ def seed(*, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
     seconds = time.monotonic() - started
     if as_json:
         click.echo(json.dumps({**made, "seconds": round(seconds, 3)}))
-        return
-    rate = made["cells"] / max(seconds, 1e-9) / 1e6
-    click.echo(
-        f"{made['runs']:,} runs, {made['cells']:,} values in {seconds:.1f} s: {rate:.1f} M/s"
-    )
+    elif not shared.say.quiet:
+        rate = made["cells"] / max(seconds, 1e-9) / 1e6
+        click.echo(
+            f"{made['runs']:,} runs, {made['cells']:,} values in {seconds:.1f} s: {rate:.1f} M/s"
+        )

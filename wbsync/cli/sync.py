@@ -184,6 +184,9 @@ class Work:
         report = run_until_told(self._sync)
         if self._as_json:
             click.echo(json.dumps(report.to_dict()))
+        elif self._say.quiet:
+            for skipped in report.skipped[:20]:
+                self._say.error(f"skipped {skipped.what}: {skipped.reason}")
         else:
             _print_report(report, str(self._root))
         return ExitCode.OK if report.outcome == "complete" else ExitCode.PARTIAL

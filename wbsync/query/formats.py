@@ -139,7 +139,7 @@ def _layout(
 
 
 def render_table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, is_cut: bool = True
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, is_cut: bool = False
 ) -> str:
     """Returns rows as an aligned table; numbers stand to the right.
 
