@@ -224,7 +224,7 @@ def serve(
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same values.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @click.pass_obj
-def seed(shared: Globals, *, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
+def seed(shared: Globals, /, *, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
     """Fill a project with believable experiments, whether or not a server runs on the folder.
 
     \b
