@@ -37,11 +37,14 @@ class Globals:
             return _folder(self.warehouse)
         return Path(self.configuration()["warehouse"])
 
-    def credentials(self, base_url: str | None) -> Credentials:
+    def credentials(
+        self, base_url: str | None, configuration: Configuration | None = None
+    ) -> Credentials:
         """Returns the server and the key.
 
         Args:
             base_url: What the command line or the environment says; None looks on.
+            configuration: The options that are in force, None to look for them.
 
         Raises:
             AuthenticationError: There is no key.
@@ -49,9 +52,12 @@ class Globals:
         """
         from wbsync.settings import resolve_credentials
 
-        if base_url is None:
-            base_url = self.configuration()["base_url"]
-        return resolve_credentials(base_url=base_url)
+        if base_url is not None:
+            return resolve_credentials(base_url=base_url)
+        setting = (configuration or self.configuration()).settings["base_url"]
+        return resolve_credentials(
+            base_url=setting.value, named_in=setting.origin if setting.is_of_project else None
+        )
 
     def configuration(self, ctx: click.Context | None = None) -> Configuration:
         """Returns the options that are in force.

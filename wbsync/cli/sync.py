@@ -123,7 +123,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     flags = typed(ctx)
     configuration = shared.configuration(ctx)
     make_sources(flags, configuration, datetime.now(UTC))  # refused before anything is asked
-    credentials = shared.credentials(configuration["base_url"])
+    credentials = shared.credentials(None, configuration)
     shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")
     work = Work(Path(configuration["warehouse"]), credentials, flags, configuration, shared.say)
     if flags.get("dry_run"):
