@@ -8,11 +8,11 @@ import json
 import click
 
 from wbsync.cli.diagnostics import plain
-from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.options import Globals, complete_tables
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_tables)
 @click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
 @click.pass_obj
 def command(shared: Globals, *, name: str | None, as_json: bool) -> None:

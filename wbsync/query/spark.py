@@ -97,8 +97,6 @@ class SparkEngine:
             session.conf.set("spark.sql.session.timeZone", "UTC")
             # Else `${env:HOME}` in a text would be replaced by what it names.
             session.conf.set("spark.sql.variable.substitute", "false")
-            # Spark's faster reader knows not all encodings that Parquet has for numbers.
-            session.conf.set("spark.sql.parquet.enableVectorizedReader", "false")
         return cls(root, session, place, lake or str(root / "lake"))
 
     def sql(self, text: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
