@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wbsync.errors import HistoryRewrittenError
-from wbsync.extract.history import Held, HistoryBatch, read_exports, rows_to_history
+from wbsync.extract.exports import read_exports
+from wbsync.extract.history import Held, HistoryBatch, rows_to_history
 from wbsync.model import RunPath
 
 RUN = RunPath("e", "p", "r")
