@@ -14,6 +14,7 @@ import termios
 import threading
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 from wbsync.sandbox.process import Sandbox
@@ -208,3 +209,54 @@ def test_a_terminal_gets_what_fits_and_no_escapes(sandbox: Sandbox, held: Path, 
         assert "columns are shown" in narration
     else:
         assert "red" in shown
+
+
+def test_every_command_has_an_example_and_every_option_its_help() -> None:
+    """Help shows how each command is called, and leaves no option unexplained."""
+    from wbsync.cli import cli
+    from wbsync.cli.diagnostics import Diagnostics
+    from wbsync.cli.options import Globals
+
+    seen = 0
+
+    def look(name: str, command: click.Command, ctx: click.Context) -> None:
+        nonlocal seen
+        seen += 1
+        assert name == "wbsync" or "Example" in command.get_help(ctx), name
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert option.help, f"{name} {option.opts[0]}"
+        if isinstance(command, click.Group):
+            for inner in command.list_commands(ctx):
+                found = command.get_command(ctx, inner)
+                assert found is not None
+                look(f"{name} {inner}", found, click.Context(found, ctx, inner))
+
+    ctx = click.Context(cli, info_name="wbsync", obj=Globals(None, Diagnostics(), no_config=True))
+    look("wbsync", cli, ctx)
+    assert seen > 40
+
+
+@pytest.mark.parametrize(
+    ("words", "proposed"),
+    [
+        ("wbsync s", {"sandbox", "sql", "status", "sweeps", "sync"}),
+        ("wbsync sync --only history,run_t", {"history,run_tags"}),
+        ("wbsync tables run_t", {"run_tags"}),
+        ("wbsync sql --format j", {"json", "jsonl"}),
+        ("wbsync artifact g", {"get"}),
+        ("wbsync nonsense x", set()),
+    ],
+)
+def test_completion_proposes(words: str, proposed: set[str]) -> None:
+    """The shell is told commands, options' values and tables; nonsense is no reason to speak."""
+    env = {
+        **os.environ, "_WBSYNC_COMPLETE": "bash_complete", "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }  # fmt: skip
+    code = "import sys; sys.argv = ['wbsync']; from wbsync.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, env=env, capture_output=True, text=True
+    )
+    assert {line.removeprefix("plain,") for line in done.stdout.split()} == proposed
+    assert not done.stderr
