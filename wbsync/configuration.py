@@ -60,6 +60,8 @@ class Setting:
 
     value: Any
     origin: str
+    is_of_project: bool = False
+    """Whether only the nearest file says it, which lies in a folder that others may have made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,10 @@ def resolve(
         found = found or _from_environment(key, environ, folder)
         for path, content in zip(files, contents, strict=True):
             if found is None and key.name in content.values:
-                found = Setting(content.values[key.name], str(path))
+                value = content.values[key.name]
+                of_user = [c.values.get(key.name) for c in contents[1:]]
+                is_foreign = path == near and config is None and value not in of_user
+                found = Setting(value, str(path), is_of_project=is_foreign)
         settings[key.name] = found or Setting(key.default, "default")
     if settings["warehouse"].value is None:
         settings["warehouse"] = Setting(_default_warehouse(near), "default")

@@ -8,19 +8,21 @@ live only here. WAL with `synchronous=FULL`: what was accepted survives a power 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cursors (
@@ -100,9 +102,12 @@ class State:
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
-            raise WarehouseError(
-                f"cannot open {path}: {error}; check the disk and the folder's permissions"
-            ) from error
+            advice = "check the disk and the folder's permissions"
+            if getattr(error, "sqlite_errorcode", None) in {
+                sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT,
+            }:  # fmt: skip
+                advice = "it is damaged: restore it from a copy, or move it away and sync again"
+            raise WarehouseError(f"cannot open {path}: {error}; {advice}") from error
 
     @classmethod
     def copy_of(cls, path: Path, folder: Path) -> State:
@@ -126,6 +131,20 @@ class State:
             for leftover in folder.glob(f"{path.name}*"):
                 leftover.unlink()
             return cls(target)
+
+    @classmethod
+    @contextmanager
+    def reading(cls, path: Path) -> Iterator[State]:
+        """Opens the file for who only reads, also where nobody may write.
+
+        Raises:
+            WarehouseError: It cannot be read, or is not SQLite.
+        """
+        with TemporaryDirectory(prefix="wbsync-state-") as folder:
+            may_write = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+            state = cls(path) if may_write else cls.copy_of(path, Path(folder))
+            with closing(state):
+                yield state
 
     def close(self) -> None:
         """Closes the file."""

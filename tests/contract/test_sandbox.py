@@ -42,6 +42,7 @@ def test_the_sdk_does_its_work_against_it(tmp_path: Path) -> None:
         "best": 0.1,
         "offline": ["finished", {"lr": 9}],
         "aliases": ["best", "latest"],
+        "tags": ["gold", "two words"],
     }
 
 

@@ -24,7 +24,7 @@ with wandb.init(project="sdk", id="one", tags=["a"], notes="n", group="g", confi
     for name in ("a.txt", "b.bin"):
         Path(name).write_bytes(name.encode() * 100)
         artifact.add_file(name, name=f"folder/{name}")
-    run.log_artifact(artifact, aliases=["best"]).wait()
+    run.log_artifact(artifact, aliases=["best"], tags=["gold", "two words"]).wait()
     run.log({"image": wandb.Image(np.zeros((2, 2, 3), dtype=np.uint8))})
 with wandb.init(project="sdk", id="one", resume="must") as run:
     seen["resumed_at"] = run.starting_step
@@ -82,5 +82,6 @@ seen |= {
     "best": found.best_run().config["lr"],
     "offline": [(late := wandb.Api().run("sandbox/sdk/offline")).state, late.config],
     "aliases": sorted(api.artifact("sandbox/sdk/data:v0").aliases),
+    "tags": sorted(api.artifact("sandbox/sdk/data:v0").tags),
 }
 print(json.dumps(seen))

@@ -246,7 +246,10 @@ def test_variables_are_read_as_files_are(home: Path) -> None:
 
 
 def test_config_shows_and_validates(home: Path) -> None:
-    """Values stand beside their origin, the key nowhere; all problems are listed, exit code 2."""
+    """Values stand beside their origin, the key nowhere; all problems are listed, exit code 2.
+
+    A key is for the server that the nearest file names once the user has said so, too.
+    """
     env = {
         "HOME": str(home), "XDG_CONFIG_HOME": str(home / "none"), "WANDB_API_KEY": "k" * 40,
         "WBSYNC_CONCURRENCY": "3", "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin",
@@ -264,7 +267,14 @@ def test_config_shows_and_validates(home: Path) -> None:
     lines = {line.partition("=")[0].strip(): line for line in done.stdout.splitlines()}
     assert lines["concurrency"].split("=")[1].strip() == "3  (WBSYNC_CONCURRENCY)"
     assert str(home / "project" / "wbsync.toml") in lines["max_requests"]
-    assert "(set)  (WANDB_API_KEY)" in lines["api_key"]
+    assert "is not sent to https://x.example" in lines["api_key"]
+    named = call("--config", "wbsync.toml", "config", "show").stdout
+    assert "(set)  (WANDB_API_KEY)" in named
+    own = home / "none" / "wbsync" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("base_url = 'https://x.example'\n")
+    assert "(set)  (WANDB_API_KEY)" in call("config", "show").stdout
+    own.unlink()
     assert "k" * 40 not in done.stdout + done.stderr
     facts = json.loads(call("-w", "x", "config", "show", "--json").stdout)["settings"]
     assert facts["warehouse"]["value"] == str(home / "project" / "x")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from wbsync.extract.rows import build_table
@@ -46,3 +47,23 @@ def test_nan_is_compared_as_a_number(tmp_path: Path, values: list[float]) -> Non
     frame = pl.scan_delta(str(lake.root / "history"))
     assert frame.filter(pl.col("value").is_nan()).collect().height == nans
     assert frame.filter(pl.col("value") <= 5).collect().height == len(values) - nans
+
+
+def test_every_engine_reads_the_encodings(tmp_path: Path) -> None:
+    """Nothing but PLAIN, dictionaries and packed integers, which Spark's fast reader knows."""
+    lake = Lake(tmp_path)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    place = {"entity": "e", "project": "p", "run_id": "r", "key": "k", "synced_at": now}
+    history = [{**place, "step": n, "row": 0, "value": n / 7, "json": None} for n in range(100)]
+    metrics = [{**row, "row": 0, "timestamp": row["value"]} for row in history]
+    lake.append("history", build_table("history", history), {})
+    lake.append("system_metrics", build_table("system_metrics", metrics), {})
+    for table in ("history", "system_metrics"):
+        for path in lake.files(table):
+            group = pq.read_metadata(path).row_group(0)
+            for place_of in range(group.num_columns):
+                column = group.column(place_of)
+                known = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY"}
+                if column.physical_type in {"INT32", "INT64"}:
+                    known |= {"DELTA_BINARY_PACKED"}
+                assert {*column.encodings} <= known, column.path_in_schema

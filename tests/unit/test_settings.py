@@ -61,6 +61,81 @@ def test_the_key_is_looked_up_in_the_sdks_order(home: Path) -> None:
     assert (found.api_key.reveal(), found.source) == (KEYS["settings"], "settings file")
 
 
+HOSTILE = "https://collects-keys.example"
+
+
+def project_settings(base_url: str | None = HOSTILE, key: str | None = None) -> None:
+    """Writes the settings of the working folder, as a repository may bring them."""
+    Path("wandb").mkdir(exist_ok=True)
+    lines = ["[default]", *([f"base_url = {base_url}"] if base_url else [])]
+    Path("wandb/settings").write_text("\n".join([*lines, *([f"api_key = {key}"] if key else [])]))
+
+
+@pytest.mark.parametrize("way", ["wandb/settings", "wbsync.toml"])
+def test_a_projects_file_cannot_collect_keys(home: Path, way: str) -> None:
+    """A server that only a file of the working folder names gets no key that is not its own."""
+    write_netrc(home)
+    write_settings(home, None)
+    named: dict[str, str | None] = {"base_url": HOSTILE, "named_in": "/repository/wbsync.toml"}
+    if way == "wandb/settings":
+        project_settings()
+        named = {"base_url": None}
+    environ = {"WANDB_API_KEY": KEYS["environ"]}
+    for argument in (KEYS["argument"], None):
+        refusal = f"{HOSTILE}.*{way}.*WANDB_BASE_URL"
+        with pytest.raises(AuthenticationError, match=refusal) as caught:
+            resolve_credentials(argument, environ=environ, home=home, **named)
+        assert not [key for key in KEYS.values() if key in str(caught.value)]
+    with pytest.raises(AuthenticationError, match="no API key"):
+        resolve_credentials(environ={}, home=home, **named)
+    # What the user says, too, is the user's.
+    found = resolve_credentials(base_url=HOSTILE, environ=environ, home=home)
+    assert found.source == "WANDB_API_KEY"
+    said = environ | {"WANDB_BASE_URL": HOSTILE}
+    assert resolve_credentials(environ=said, home=home).base_url == HOSTILE
+    # A key that netrc holds for that server goes there, and to no other.
+    write_netrc(home, "collects-keys.example", "k" * 40)
+    found = resolve_credentials(environ=environ, home=home, **named)
+    assert (found.source, found.api_key.reveal()) == ("netrc", "k" * 40)
+
+
+@pytest.mark.parametrize(
+    ("own", "named", "is_own"),
+    [
+        (None, DEFAULT_BASE_URL, True),
+        (None, "https://api.wandb.ai/", True),
+        ("https://wandb.example.com", "https://wandb.example.com/", True),
+        ("https://wandb.example.com", "http://wandb.example.com", False),
+        ("https://wandb.example.com", "https://wandb.example.com:444", False),
+        ("https://wandb.example.com", "https://wandb.example.com.evil.example", False),
+        ("https://wandb.example.com", "https://api.wandb.ai", False),
+    ],
+)
+def test_a_projects_file_may_name_the_users_own_server(
+    home: Path, own: str | None, named: str, is_own: bool
+) -> None:
+    """Where the file changes nothing for the key, it is no reason to refuse; a downgrade is one."""
+    write_settings(home, own)
+    environ = {"WANDB_API_KEY": KEYS["environ"]}
+    project_settings(named)
+    if is_own:
+        assert resolve_credentials(environ=environ, home=home).source == "WANDB_API_KEY"
+    else:
+        with pytest.raises(AuthenticationError, match="is not sent"):
+            resolve_credentials(environ=environ, home=home)
+
+
+def test_settings_files_keep_their_keys_for_their_own_servers(home: Path) -> None:
+    """The user's key is not lent to the server of the folder's file; that file's own key is."""
+    write_settings(home, "https://wandb.example.com")
+    project_settings()
+    with pytest.raises(AuthenticationError):
+        resolve_credentials(environ={}, home=home)
+    project_settings(key="p" * 40)
+    found = resolve_credentials(environ={}, home=home)
+    assert (found.base_url, found.api_key.reveal()) == (HOSTILE, "p" * 40)
+
+
 def test_no_key_says_what_to_do(home: Path) -> None:
     """Without a key the error names the variable and the command that help."""
     with pytest.raises(AuthenticationError, match=r"WANDB_API_KEY.*wandb login"):

@@ -221,6 +221,7 @@ def refuse(answer: Answer, base_url: str, operation: str) -> None:
     """Raises what an answer's status means, if it is not one to read or to retry."""
     if answer.status == 401:
         raise AuthenticationError(
-            f"{base_url} does not take the API key; check WANDB_API_KEY or run `wandb login`",
+            f"{base_url} does not take the API key; check WANDB_API_KEY or run"
+            f" `wandb login --relogin --host={base_url}`",
             operation=operation,
         )

@@ -43,7 +43,8 @@ def examine(root: Path) -> tuple[str, list[str]]:
                 [list(SAFE_TYPES)],
             ).fetchall()
     except duckdb.Error as error:
-        return str(path), [f"it does not open: {error}; run `wbsync publish --rebuild`"]
+        reason = str(error).split("\n", 1)[0]
+        return "damaged", [f"it does not open ({reason}); run `wbsync publish --rebuild`"]
     faults = [f"{column} is a type that older tools may not know" for (column,) in unsafe]
     record = read_record(path)
     if record is None:

@@ -86,7 +86,8 @@ def publish(
         builds.drop_foreign_wal()
         how, changed = _publish(builds, lake, sync_log, options, rebuild)
     except (duckdb.Error, OSError) as error:
-        raise WarehouseError(f"cannot publish {builds.target}: {error}") from error
+        reason = str(error).split("\n", 1)[0]  # below it, DuckDB shows our own SQL
+        raise WarehouseError(f"cannot publish {builds.target}: {reason}") from error
     return Published(builds.target, how, changed, time.monotonic() - started)
 
 

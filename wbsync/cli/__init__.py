@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds the command that the arguments name; proposes the nearest one where none is."""
-        if args and args[0] not in COMMANDS:
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with: wbsync sync ENTITY/PROJECT, then: wbsync sql 'FROM runs LIMIT 5'",
+    epilog="Start with: wbsync sync ENTITY/PROJECT, then: wbsync runs",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="wbsync")
 @click.option(
@@ -88,7 +88,9 @@ class LazyGroup(click.Group):
     "--no-config", is_flag=True, envvar="WBSYNC_NO_CONFIG", show_envvar=True,
     help="Read no configuration file.",
 )  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Say nothing but errors; what was asked for is printed."
+)
 @click.option("-v", "--verbose", count=True, help="Say more; twice, show tracebacks.")
 @click.option("--color/--no-color", default=None, help="Colours; default: as the terminal allows.")
 @click.pass_context

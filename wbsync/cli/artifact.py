@@ -83,7 +83,7 @@ def get(
 
     with FilesWatcher(shared.say) as watcher:
         folder, fetched = asyncio.run(run(watcher))
-    return print_report(folder, fetched, as_json=as_json)
+    return print_report(folder, fetched, shared.say, as_json=as_json)
 
 
 @command.command("ls")

@@ -12,8 +12,9 @@ def command(ctx: click.Context, *, shell: str) -> None:
     """Print the completion script of a shell.
 
     \b
-    Example:
-      eval "$(wbsync completion bash)"
+    Examples:
+      eval "$(wbsync completion bash)"          # in ~/.bashrc; with zsh in ~/.zshrc
+      wbsync completion fish > ~/.config/fish/completions/wbsync.fish
     """
     from click.shell_completion import get_completion_class
 

@@ -44,7 +44,7 @@ def show(ctx: click.Context, *, as_json: bool) -> None:
     """
     from wbsync.configuration import Setting
     from wbsync.errors import AuthenticationError
-    from wbsync.settings import resolve_base_url, resolve_credentials
+    from wbsync.settings import resolve_base_url
 
     shared: Globals = ctx.obj
     configuration = shared.configuration(ctx)
@@ -52,10 +52,10 @@ def show(ctx: click.Context, *, as_json: bool) -> None:
     if settings["base_url"].value is None:
         settings["base_url"] = Setting(resolve_base_url(), "the wandb SDK's settings or default")
     try:
-        source = resolve_credentials(base_url=settings["base_url"].value).source
+        source = shared.credentials(None, configuration).source
         settings["api_key"] = Setting("(set)", source)
-    except AuthenticationError:
-        settings["api_key"] = Setting(None, "found nowhere")
+    except AuthenticationError as error:
+        settings["api_key"] = Setting(None, str(error))
     if as_json:
         facts = {n: {"value": _plain(s.value), "origin": s.origin} for n, s in settings.items()}
         files = [str(path) for path in configuration.files]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import json
 import logging
 import os
 import sys
@@ -112,34 +114,85 @@ class Diagnostics:
 
 
 def run_guarded(command: click.Command, args: list[str] | None) -> None:
-    """Runs a command; what it raises becomes one line and an exit code."""
-    verbosity = sum(a.count("v") for a in (args or sys.argv[1:]) if a in {"-v", "-vv", "-vvv"})
+    """Runs a command; what it raises becomes one line, an exit code and, with --json, an object."""
+    _open_streams()
+    given = [_as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)]
     code: int = ExitCode.OK
+    failure: BaseException | None = None
     try:
-        code = command.main(args, prog_name="wbsync", standalone_mode=False) or 0
+        code = command.main(given, prog_name="wbsync", standalone_mode=False) or 0
+        sys.stdout.flush()
     except click.exceptions.Exit as leave:
         code = leave.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        failure, code = error, ExitCode.INTERRUPTED
         click.echo(INTERRUPTED, err=True)
-        code = ExitCode.INTERRUPTED
     except click.ClickException as error:
+        failure, code = error, ExitCode.USAGE
         error.show()
-        code = ExitCode.USAGE
-    except WbsyncError as error:
-        if verbosity > 1:
-            _show_traceback(error)
-        Diagnostics().error(str(error))
-        code = exit_code_of(error)
+        if isinstance(error, click.NoSuchOption) and _is_global(command, error.option_name):
+            click.echo(f"{error.option_name} stands before the command's name", err=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.FAILED
-    except OSError as error:
-        if verbosity > 1:
+    except Exception as error:  # noqa: BLE001
+        failure, code = error, exit_code_of(error)
+        if sum(a.count("v") for a in given if a in {"-v", "-vv", "-vvv"}) > 1:
             _show_traceback(error)
-        where = f" ({error.filename})" if error.filename else ""
-        Diagnostics().error(f"{error.strerror or error}{where}")
-        code = ExitCode.FAILED
+        Diagnostics().error(_message(error))
+    if failure is not None and _wants_json(given):
+        _print_failure(failure, code)
     sys.exit(int(code))
+
+
+def _open_streams() -> None:
+    """Opens the standard streams that were closed (`>&-`): files would take their numbers."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+            setattr(sys, name, os.fdopen(number, mode))
+
+
+def _as_utf8(arg: str) -> str:
+    """Returns an argument that a locale without UTF-8 (LANG=C) has taken for single bytes."""
+    if arg.isascii():
+        return arg
+    with contextlib.suppress(UnicodeError):
+        return os.fsencode(arg).decode()
+    return arg
+
+
+def _is_global(command: click.Command, option: str) -> bool:
+    return any(option in parameter.opts for parameter in command.params)
+
+
+def _message(error: BaseException) -> str:
+    """Returns what is said of an error."""
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        return "interrupted"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    if isinstance(error, WbsyncError):
+        return str(error)
+    return f"this should not happen: {type(error).__name__}: {error}; -vv shows where"
+
+
+def _wants_json(args: list[str]) -> bool:
+    """Says whether arguments ask for JSON, also those that could not be parsed."""
+    options = args[: args.index("--")] if "--" in args else args
+    return "--json" in options
+
+
+def _print_failure(error: BaseException, code: int) -> None:
+    """Prints why a command failed, as the last line of its JSON."""
+    facts = {"type": type(error).__name__, "message": plain(_message(error)), "exit_code": code}
+    with contextlib.suppress(OSError):  # nobody reads any more
+        click.echo(json.dumps({"error": facts}))
 
 
 def _show_traceback(error: BaseException) -> None:

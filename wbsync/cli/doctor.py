@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from wbsync import __version__
-from wbsync.cli.diagnostics import ExitCode, plain
+from wbsync.cli.diagnostics import ExitCode, exit_code_of, plain
 from wbsync.cli.options import Globals, base_url_option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Check = tuple[str, bool, str]
+    from wbsync.lake import Lake
 
 MIN_FREE_BYTES = 1_000_000_000
+
+
+class Check(NamedTuple):
+    """What was looked at, and how it is."""
+
+    name: str
+    detail: str
+    code: ExitCode = ExitCode.OK
+    """How the command ends because of it."""
 
 
 @click.command()
@@ -26,21 +36,25 @@ MIN_FREE_BYTES = 1_000_000_000
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
 @click.pass_obj
 def command(shared: Globals, *, base_url: str | None, as_json: bool) -> int:
-    """Check versions, key, server, disk and the published file.
+    """Check versions, key, server, disk and the warehouse.
+
+    The exit code is that of the first fault: 3 for a server that cannot be reached, 4 for a key
+    that is missing or not accepted, 2 for an address that cannot be one, 1 for all else.
 
     \b
     Example:
       wbsync doctor
     """
     root = shared.root()
-    checks = [_versions(), *_server(shared, base_url), _disk(root), _published(root)]
+    checks = [_versions(), *_server(shared, base_url), _disk(root), *_warehouse(root)]
+    code = next((c.code for c in checks if c.code), ExitCode.OK)
     if as_json:
-        facts = [{"check": n, "ok": ok, "detail": text} for n, ok, text in checks]
-        click.echo(json.dumps({"checks": facts, "ok": all(c[1] for c in checks)}))
+        facts = [{"check": c.name, "ok": not c.code, "detail": c.detail} for c in checks]
+        click.echo(json.dumps({"checks": facts, "ok": not code}))
     else:
-        for name, is_ok, text in checks:
-            click.echo(f"{'ok  ' if is_ok else 'FAIL'}  {name}: {plain(text)}")
-    return ExitCode.OK if all(c[1] for c in checks) else ExitCode.FAILED
+        for check in checks:
+            click.echo(f"{'FAIL' if check.code else 'ok  '}  {check.name}: {plain(check.detail)}")
+    return code
 
 
 def _versions() -> Check:
@@ -48,7 +62,7 @@ def _versions() -> Check:
 
     names = ("duckdb", "pyarrow", "deltalake", "httpx")
     found = ", ".join(f"{n} {version(n)}" for n in names)
-    return "versions", True, f"wbsync {__version__}, Python {sys.version.split()[0]}, {found}"
+    return Check("versions", f"wbsync {__version__}, Python {sys.version.split()[0]}, {found}")
 
 
 def _server(shared: Globals, base_url: str | None) -> list[Check]:
@@ -59,14 +73,15 @@ def _server(shared: Globals, base_url: str | None) -> list[Check]:
     try:
         credentials = shared.credentials(base_url)
     except WbsyncError as error:
-        return [("key", False, str(error))]
+        return [Check("key", str(error), exit_code_of(error))]
     try:
         facts = asyncio.run(_ask(credentials))
     except WbsyncError as error:
-        return [("key", True, f"from {credentials.source}"), ("server", False, str(error))]
+        found = Check("key", f"from {credentials.source}")
+        return [found, Check("server", str(error), exit_code_of(error))]
     return [
-        ("key", True, f"from {credentials.source}, user {facts['user']}"),
-        ("server", True, f"{credentials.base_url}, {facts['features']} features on"),
+        Check("key", f"from {credentials.source}, user {facts['user']}"),
+        Check("server", f"{credentials.base_url}, {facts['features']} features on"),
     ]
 
 
@@ -91,17 +106,61 @@ def _disk(root: Path) -> Check:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    return "disk", free > MIN_FREE_BYTES, f"{free / 1e9:,.1f} GB free at {folder}"
+    text = f"{free / 1e9:,.1f} GB free at {folder}"
+    if not os.access(folder, os.W_OK):
+        return Check("disk", f"{text}, where you may not write", ExitCode.FAILED)
+    return Check("disk", text, ExitCode.OK if free > MIN_FREE_BYTES else ExitCode.FAILED)
 
 
-def _published(root: Path) -> Check:
+def _warehouse(root: Path) -> list[Check]:
+    """Looks at the folder, the published file, the lake and the state."""
     from wbsync.catalog.examine import examine
+    from wbsync.errors import WbsyncError
+    from wbsync.lake import Lake, check_warehouse
+    from wbsync.state import State
 
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return [Check("warehouse", f"{root}: nothing synced yet")]
+    try:
+        check_warehouse(root)
+    except WbsyncError as error:
+        return [Check("warehouse", str(error), exit_code_of(error))]
+    checks = []
     description, faults = examine(root)
-    if not description:
-        return "warehouse", True, f"{root}: nothing synced yet"
-    return (
-        "warehouse",
-        not faults,
-        f"{root / 'warehouse.duckdb'}: " + "; ".join([description, *faults[:3]]),
-    )
+    is_written = (root / "lake").is_dir()
+    if not description and is_written:
+        faults = ["nothing is published; run `wbsync publish`"]
+    if description or is_written:
+        text = "; ".join(filter(None, [description, *faults[:3]]))
+        code = ExitCode.FAILED if faults else ExitCode.OK
+        checks.append(Check("warehouse", f"{root / 'warehouse.duckdb'}: {text}", code))
+    else:
+        checks.append(Check("warehouse", f"{root}: nothing synced yet"))
+    if description and not is_written:
+        lost = f"{root / 'lake'} is missing; restore it from a copy, or sync into a new folder"
+        checks.append(Check("lake", lost, ExitCode.FAILED))
+    elif is_written:
+        checks.append(_lake(Lake(root)))
+    try:
+        if (root / "state.sqlite").exists():
+            State(root / "state.sqlite").close()
+    except WbsyncError as error:
+        checks.append(Check("state", str(error), exit_code_of(error)))
+    return checks
+
+
+def _lake(lake: Lake) -> Check:
+    """Looks whether the tables open, and whether their files are there in full."""
+    from wbsync.errors import WbsyncError
+
+    try:
+        tables = lake.tables()
+        files = [file for table in tables for file in lake.data_files(table)]
+    except WbsyncError as error:
+        return Check("lake", str(error), exit_code_of(error))
+    lost = [f.path for f in files if not f.path.is_file() or f.path.stat().st_size != f.size]
+    if lost:
+        text = f"{len(lost):,} of {len(files):,} files are missing or cut, the first is {lost[0]}"
+        advice = "restore them from a copy, or sync into a new folder"
+        return Check("lake", f"{text}; {advice}", ExitCode.FAILED)
+    return Check("lake", f"{len(tables)} tables in {len(files):,} files")

@@ -12,6 +12,7 @@ from wbsync.cli.diagnostics import ExitCode, plain
 from wbsync.progress import FileFetched
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from wbsync.cli.diagnostics import Diagnostics
@@ -57,24 +58,26 @@ class FilesWatcher:
                 self._say.detail(event.name)
 
 
-def print_report(folder: Path, fetched: Fetched, *, as_json: bool) -> ExitCode:
+def print_report(folder: Path, fetched: Fetched, say: Diagnostics, *, as_json: bool) -> ExitCode:
     """Prints what was done, and returns how the command ends."""
     if as_json:
         click.echo(json.dumps({"folder": str(folder), **asdict(fetched)}))
+    elif say.quiet:
+        _list("failed", fetched.failed, say.error)
     else:
         click.echo(
             f"{len(fetched.downloaded):,} downloaded ({fetched.bytes / 1e6:,.1f} MB),"
             f" {len(fetched.cached):,} from the cache, {len(fetched.kept):,} there already,"
             f" {len(fetched.failed):,} failed"
         )
-        _list("failed", fetched.failed)
-        _list("reference, left where it is:", fetched.references)
+        _list("failed", fetched.failed, click.echo)
+        _list("reference, left where it is:", fetched.references, click.echo)
         click.echo(f"folder: {folder}")
     return ExitCode.PARTIAL if fetched.failed else ExitCode.OK
 
 
-def _list(label: str, named: dict[str, str]) -> None:
+def _list(label: str, named: dict[str, str], tell: Callable[[str], None]) -> None:
     for name, text in list(named.items())[:SHOWN]:
-        click.echo(f"{label} {plain(name)}: {plain(text)}")
+        tell(f"{label} {plain(name)}: {plain(text)}")
     if len(named) > SHOWN:
-        click.echo(f"… and {len(named) - SHOWN:,} more; see --json")
+        tell(f"… and {len(named) - SHOWN:,} more; see --json")

@@ -72,7 +72,7 @@ def get(
 
     with FilesWatcher(shared.say) as watcher:
         folder, fetched = asyncio.run(fetch(watcher))
-    return print_report(folder, fetched, as_json=as_json)
+    return print_report(folder, fetched, shared.say, as_json=as_json)
 
 
 @command.command("ls")

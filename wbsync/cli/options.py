@@ -37,11 +37,14 @@ class Globals:
             return _folder(self.warehouse)
         return Path(self.configuration()["warehouse"])
 
-    def credentials(self, base_url: str | None) -> Credentials:
+    def credentials(
+        self, base_url: str | None, configuration: Configuration | None = None
+    ) -> Credentials:
         """Returns the server and the key.
 
         Args:
             base_url: What the command line or the environment says; None looks on.
+            configuration: The options that are in force, None to look for them.
 
         Raises:
             AuthenticationError: There is no key.
@@ -49,9 +52,12 @@ class Globals:
         """
         from wbsync.settings import resolve_credentials
 
-        if base_url is None:
-            base_url = self.configuration()["base_url"]
-        return resolve_credentials(base_url=base_url)
+        if base_url is not None:
+            return resolve_credentials(base_url=base_url)
+        setting = (configuration or self.configuration()).settings["base_url"]
+        return resolve_credentials(
+            base_url=setting.value, named_in=setting.origin if setting.is_of_project else None
+        )
 
     def configuration(self, ctx: click.Context | None = None) -> Configuration:
         """Returns the options that are in force.
@@ -85,6 +91,18 @@ def typed(ctx: click.Context) -> dict[str, Any]:
         for name, value in ctx.params.items()
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     }
+
+
+def decoded(text: bytes, place: str) -> str:
+    """Returns text that was read; whatever the locale, it is UTF-8, with or without a mark.
+
+    Raises:
+        click.UsageError: It is not.
+    """
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{place} is not UTF-8: {error}") from None
 
 
 def complete_tables(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

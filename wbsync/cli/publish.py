@@ -60,6 +60,6 @@ def command(
         facts = {"path": str(done.path), "how": done.how, "changed": done.changed,
                  "bytes": done.path.stat().st_size, "seconds": round(done.seconds, 3)}  # fmt: skip
         click.echo(json.dumps(facts))
-        return
-    size = done.path.stat().st_size / 1e6
-    click.echo(f"{done.path}: {done.how}, {size:,.1f} MB, {done.seconds:.1f} s")
+    elif not shared.say.quiet:
+        size = done.path.stat().st_size / 1e6
+        click.echo(f"{done.path}: {done.how}, {size:,.1f} MB, {done.seconds:.1f} s")

@@ -216,14 +216,18 @@ def serve(
 @click.option("--data", type=DATA, required=True, help="Folder of the sandbox.")
 @click.option("--entity", default="sandbox", show_default=True, help="Made where it is missing.")
 @click.option("--project", required=True, help="Project to fill.")
-@click.option("--runs", type=click.IntRange(0), default=100, show_default=True)
-@click.option("--steps", type=click.IntRange(0), default=1000, show_default=True)
-@click.option("--keys", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--sweeps", type=click.IntRange(0), default=1, show_default=True)
-@click.option("--artifacts", type=click.IntRange(0), default=5, show_default=True)
+@click.option("--runs", type=click.IntRange(0), default=100, show_default=True, help="Runs.")
+@click.option("--steps", type=click.IntRange(0), default=1000, show_default=True,
+              help="Steps of each run.")  # fmt: skip
+@click.option("--keys", type=click.IntRange(1), default=10, show_default=True,
+              help="Metrics of each run.")  # fmt: skip
+@click.option("--sweeps", type=click.IntRange(0), default=1, show_default=True, help="Sweeps.")
+@click.option("--artifacts", type=click.IntRange(0), default=5, show_default=True,
+              help="Artifact versions.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same values.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def seed(*, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
+@click.pass_obj
+def seed(shared: Globals, /, *, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
     """Fill a project with believable experiments, whether or not a server runs on the folder.
 
     \b
@@ -246,8 +250,8 @@ def seed(*, data: Path, entity: str, as_json: bool, **amounts: object) -> None:
     seconds = time.monotonic() - started
     if as_json:
         click.echo(json.dumps({**made, "seconds": round(seconds, 3)}))
-        return
-    rate = made["cells"] / max(seconds, 1e-9) / 1e6
-    click.echo(
-        f"{made['runs']:,} runs, {made['cells']:,} values in {seconds:.1f} s: {rate:.1f} M/s"
-    )
+    elif not shared.say.quiet:
+        rate = made["cells"] / max(seconds, 1e-9) / 1e6
+        click.echo(
+            f"{made['runs']:,} runs, {made['cells']:,} values in {seconds:.1f} s: {rate:.1f} M/s"
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.options import Globals, decoded
 from wbsync.cli.output import OutputOptions, output_options
 
 if TYPE_CHECKING:
@@ -44,7 +44,21 @@ def open_engine(shared: Globals, on: str | None, lake: str | None = None) -> Eng
     return SparkEngine.open(shared.root(), on, lake)
 
 
-@click.command()
+class SqlCommand(click.Command):
+    """A command whose argument may begin with a comment, as SQL does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Tells a comment from an option: no option has a space in its name."""
+        known = {name for p in self.params for name in p.opts}
+        settled = []
+        for arg in args:
+            name = arg.partition("=")[0]
+            is_comment = arg.startswith("--") and name not in known and len(arg.split()) > 1
+            settled.append(f" {arg}" if is_comment else arg)
+        return super().parse_args(ctx, settled)
+
+
+@click.command(cls=SqlCommand)
 @click.argument("query", required=False)
 @click.option("-f", "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Read the query from a file.")  # fmt: skip
@@ -58,7 +72,8 @@ def command(
     """Run SQL that reads: SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE.
 
     It can neither change the warehouse nor reach other files. Without QUERY or -f, it is read from
-    standard input.
+    standard input. Of several statements, divided by semicolons, a table or Markdown shows each
+    result; the other formats hold one.
 
     \b
     Examples:
@@ -70,10 +85,12 @@ def command(
     if query is not None and file is not None:
         raise click.UsageError("give the query as an argument or with -f, not both")
     if file is not None:
-        query = file.read_text(encoding="utf-8")
+        query = decoded(file.read_bytes(), str(file))
     elif query is None or query == "-":
         if sys.stdin.isatty():
-            raise click.UsageError('there is no query; for example: wbsync sql "FROM runs LIMIT 5"')
-        query = sys.stdin.read()
+            raise click.UsageError(
+                'there is no query; for example: wbsync sql "SELECT run_id, state FROM runs"'
+            )
+        query = decoded(sys.stdin.buffer.read(), "standard input")
     with open_engine(shared, on, lake) as engine:
-        output.write(engine.sql(query), shared.say)
+        output.write(engine.statements(query), shared.say)

@@ -123,7 +123,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     flags = typed(ctx)
     configuration = shared.configuration(ctx)
     make_sources(flags, configuration, datetime.now(UTC))  # refused before anything is asked
-    credentials = shared.credentials(configuration["base_url"])
+    credentials = shared.credentials(None, configuration)
     shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")
     work = Work(Path(configuration["warehouse"]), credentials, flags, configuration, shared.say)
     if flags.get("dry_run"):
@@ -184,6 +184,9 @@ class Work:
         report = run_until_told(self._sync)
         if self._as_json:
             click.echo(json.dumps(report.to_dict()))
+        elif self._say.quiet:
+            for skipped in report.skipped[:20]:
+                self._say.error(f"skipped {skipped.what}: {skipped.reason}")
         else:
             _print_report(report, str(self._root))
         return ExitCode.OK if report.outcome == "complete" else ExitCode.PARTIAL

@@ -7,11 +7,12 @@ import json
 
 import click
 
-from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.diagnostics import plain
+from wbsync.cli.options import Globals, complete_tables
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_tables)
 @click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
 @click.pass_obj
 def command(shared: Globals, *, name: str | None, as_json: bool) -> None:
@@ -35,11 +36,9 @@ def command(shared: Globals, *, name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(t) for t in found], indent=2))
     elif name is not None:
-        click.echo(found[0].comment)
-        click.echo(render_table(
-            ["column", "type", "meaning"], [(c.name, c.type, c.comment) for c in found[0].columns]
-        ))  # fmt: skip
+        click.echo(plain(found[0].comment))
+        rows = [(c.name, c.type, c.comment) for c in found[0].columns]
+        click.echo(render_table(["column", "type", "meaning"], rows))
     else:
-        click.echo(render_table(
-            ["table", "rows", "one row is"], [(t.name, t.rows, t.comment) for t in found]
-        ))  # fmt: skip
+        listed = [(t.name, t.rows, t.comment) for t in found]
+        click.echo(render_table(["table", "rows", "one row is"], listed))

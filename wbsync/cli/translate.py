@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.cli.options import Globals, decoded
 
 KINDS = (
     "runs", "sweeps", "artifacts", "collections", "registries", "registry_collections",
@@ -23,16 +23,16 @@ def read_text(text: str) -> str:
     """Returns a filter's text: itself, a file's for @FILE, or standard input's for `-`.
 
     Raises:
-        click.UsageError: The file cannot be read.
+        click.UsageError: It cannot be read, or is not UTF-8.
     """
     if text == "-":
-        return sys.stdin.read()
+        return decoded(sys.stdin.buffer.read(), "standard input")
     if not text.startswith("@"):
         return text
     try:
-        return Path(text[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"cannot read {text[1:]}: {error}") from None
+        return decoded(Path(text[1:]).read_bytes(), text[1:])
+    except OSError as error:
+        raise click.UsageError(f"cannot read {text[1:]}: {error.strerror}") from None
 
 
 @click.command()

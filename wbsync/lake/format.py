@@ -36,6 +36,8 @@ def open_warehouse(root: Path) -> None:
             temporary.write_text(text, encoding="utf-8")
             replace_durably(temporary, marker)
     except OSError as error:
+        if root.is_file():
+            raise WarehouseError(f"{root} is a file; name a folder with -w") from None
         raise WarehouseError(f"cannot use {root}: {error.strerror}") from error
     check_warehouse(root)
 
@@ -48,6 +50,8 @@ def check_warehouse(root: Path) -> None:
         MigrationError: A newer wbsync wrote it.
     """
     marker = root / MARKER
+    if root.exists() and not root.is_dir():
+        raise WarehouseError(f"{root} is a file; name a folder with -w")
     if not marker.is_file():
         raise WarehouseError(
             f"{root} is not a warehouse: run `wbsync sync ENTITY/PROJECT` first, or name another"

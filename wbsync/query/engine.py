@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,7 +25,7 @@ from wbsync.query.admission import Admitted, admit
 from wbsync.query.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 MEMORY_LIMIT = "2GB"
 MAX_THREADS = 8
@@ -92,6 +92,8 @@ class Engine:
         check_warehouse(root)
         path = published_path(root)
         if path is None:
+            if (root / "lake").is_dir():
+                raise WarehouseError(f"nothing is published in {root}: run `wbsync publish`")
             raise WarehouseError(f"{root} holds nothing yet: run `wbsync sync ENTITY/PROJECT`")
         try:
             return cls(root, path, _connect(path, root / "lake"))
@@ -116,18 +118,34 @@ class Engine:
             StatementRefusedError: A statement would write or reach outside; none was run.
             QueryError: The text does not parse, names what is not there, or failed.
         """
-        connection = self._connection.cursor()
-        statements = _admitted(connection, text)
         result = None
-        for index, statement in enumerate(statements):
+        for run in self.statements(text, params):
             if result is not None:
                 result.arrow()
-            where = f"statement {index + 1}: " if len(statements) > 1 else ""
-            result = self._run(
-                connection, statement.text, _bound(params, statement.parameters), where
-            )
+            result = run()
         assert result is not None
         return result
+
+    def statements(
+        self, text: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> list[Callable[[], Result]]:
+        """Returns what runs the statements of a text, one by one; everything else is as for `sql`.
+
+        All of them are admitted before the first is run. The rows of one must be read before the
+        next is run.
+        """
+        connection = self._connection.cursor()
+        statements = _admitted(connection, text)
+        return [
+            partial(
+                self._run,
+                connection,
+                statement.text,
+                _bound(params, statement.parameters),
+                f"statement {index + 1}: " if len(statements) > 1 else "",
+            )
+            for index, statement in enumerate(statements)
+        ]
 
     def _run(
         self,
@@ -228,6 +246,10 @@ def admitted(text: str) -> list[Admitted]:
 def _admitted(connection: duckdb.DuckDBPyConnection, text: str) -> list[Admitted]:
     if "\x00" in text:
         raise QueryError("the query holds a NUL character; take it out")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise QueryError("the query holds bytes that are no UTF-8; write it in UTF-8") from None
     try:
         return admit(connection, text)
     except duckdb.Error as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
+import re
+from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,15 +20,19 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet", "arrow")
 
 MAX_CELL_CHARS = 60
+MIN_CELL_CHARS = 20
+"""Cells are not cut to less than this for a narrow terminal: columns are left out instead."""
 TABLE_ROWS = 1000
-"""Rows that a table for people shows at most; the other formats are whole."""
+"""Rows that a table shows at most on a terminal; elsewhere, and in other formats, all are."""
+
+_QUOTED = re.compile(r'[",\r\n]')
 
 
 def cell_text(value: Any) -> str:
     r"""Returns a value as printable text: control characters and terminal escapes are escaped.
 
-    >>> cell_text("a\x1b[31mb"), cell_text(None), cell_text(0.1)
-    ('a\\x1b[31mb', '', '0.1')
+    >>> cell_text("a\x1b[31mb"), cell_text(None), cell_text(0.1), cell_text(True)
+    ('a\\x1b[31mb', '', '0.1', 'true')
     """
     if value is None:
         return ""
@@ -34,18 +40,113 @@ def cell_text(value: Any) -> str:
         return f"{value:.6g}" if math.isfinite(value) else str(value)
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    text = value if isinstance(value, str) else str(value)
+    text = value if isinstance(value, str) else exact_text(value)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
+def exact_text(value: Any) -> str:
+    r"""Returns a value, which is not None, as DuckDB spells it in CSV, but nested values as JSON.
+
+    >>> exact_text(True), exact_text(b"a\xff"), exact_text({"a": [1, None]}), exact_text(0.1)
+    ('true', 'a\\xFF', '{"a": [1, null]}', '0.1')
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, bytes):
+        return "".join(
+            chr(b) if 32 <= b < 127 and chr(b) not in "\\\"'" else f"\\x{b:02X}" for b in value
+        )
+    if hasattr(value, "nanoseconds"):  # Arrow's interval, which is a tuple
+        parts = {"months": value.months, "days": value.days, "seconds": value.nanoseconds / 1e9}
+        return " ".join(f"{n:g} {unit}" for unit, n in parts.items() if n) or "0 seconds"
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return str(value)
 
 
-def render_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def on_screen(text: str) -> str:
+    r"""Returns text without what a terminal would take for more than text; JSON stays JSON.
+
+    >>> print(on_screen('{"a": "\x9b31m"}'))
+    {"a": "\u009b31m"}
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def _escaped(char: str) -> str:
+    return "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the lines of a table are set."""
+
+    widths: list[int]
+    """Of each column that is shown."""
+    is_number: list[bool]
+    is_cut: bool
+    """Whether cells that are wider are cut; else they push the rest of their line to the right."""
+
+    def line(self, cells: Iterable[str]) -> str:
+        """Returns a line of the table."""
+        shown = zip(cells, self.widths, self.is_number, strict=False)
+        return "  ".join(
+            self._cut(cell, width).rjust(width) if right else self._cut(cell, width).ljust(width)
+            for cell, width, right in shown
+        ).rstrip()
+
+    def head(self, columns: Iterable[str]) -> str:
+        """Returns the lines above the rows."""
+        return f"{self.line(map(cell_text, columns))}\n{self.line('-' * w for w in self.widths)}"
+
+    def row(self, values: Iterable[Any]) -> str:
+        """Returns the line of a row."""
+        return self.line(map(cell_text, values))
+
+    def _cut(self, text: str, width: int) -> str:
+        return text if not self.is_cut or len(text) <= width else text[: width - 1] + "…"
+
+
+def _layout(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], screen: int | None, *, is_cut: bool
+) -> _Layout:
+    """Returns how a table is set whose first rows these are; on a screen, with what fits there."""
+    cells = [[len(cell_text(v)) for v in row] for row in rows]
+    wide = [max([len(cell_text(c)), *(r[i] for r in cells)]) for i, c in enumerate(columns)]
+    widths = [min(w, MAX_CELL_CHARS) for w in wide]
+    if screen is not None:
+        cap = MAX_CELL_CHARS
+        while cap > MIN_CELL_CHARS and sum(widths) + 2 * (len(widths) - 1) > screen:
+            cap -= 5
+            widths = [min(w, cap) for w in widths]
+        while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > screen:
+            widths.pop()
+    is_number = [
+        all(isinstance(r[i], (int, float, Decimal)) or r[i] is None for r in rows)
+        for i in range(len(widths))
+    ]
+    return _Layout(widths, is_number, is_cut)
+
+
+def render_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, is_cut: bool = False
+) -> str:
     """Returns rows as an aligned table; numbers stand to the right.
+
+    Args:
+        columns: Names of the columns.
+        rows: Values of each row.
+        is_cut: Whether long texts are cut.
 
     >>> print(render_table(["a", "n"], [("x", 1)]))
     a  n
@@ -53,30 +154,27 @@ def render_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     x  1
     """
     rows = list(rows)
-    cells = [[_shortened(cell_text(v)) for v in row] for row in rows]
-    heads = [_shortened(cell_text(c)) for c in columns]
-    widths = [max([len(h), *(len(r[i]) for r in cells)]) for i, h in enumerate(heads)]
-    is_number = [
-        all(isinstance(r[i], (int, float)) or r[i] is None for r in rows) for i in range(len(heads))
-    ]
-
-    def line(values: Sequence[str]) -> str:
-        return "  ".join(
-            v.rjust(w) if right else v.ljust(w)
-            for v, w, right in zip(values, widths, is_number, strict=True)
-        ).rstrip()
-
-    return "\n".join([line(heads), line(["-" * w for w in widths]), *map(line, cells)])
+    layout = _layout(columns, rows, None, is_cut=is_cut)
+    return "\n".join([layout.head(columns), *map(layout.row, rows)])
 
 
-def render_markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Returns rows as a Markdown table."""
+def _write_table(result: Result, text: io.TextIOBase, screen: int | None) -> str:
+    """Writes a table, whole where it goes to no screen; returns what was left out."""
+    rows, has_more = result.preview(TABLE_ROWS)
+    columns = result.columns
+    layout = _layout(columns, rows, screen, is_cut=screen is not None)
+    text.write(layout.head(columns) + "\n")
+    text.writelines(layout.row(row) + "\n" for row in (result if screen is None else rows))
+    if screen is None:
+        return ""
+    shown = len(layout.widths)
+    left = [f"the first {len(rows):,} rows"] if has_more else []
+    left += [f"{shown} of {len(columns)} columns"] if shown < len(columns) else []
+    return " and ".join(left)
 
-    def line(values: Iterable[str]) -> str:
-        return "| " + " | ".join(v.replace("|", "\\|") for v in values) + " |"
 
-    body = [line(cell_text(v) for v in row) for row in rows]
-    return "\n".join([line(map(cell_text, columns)), line("---" for _ in columns), *body])
+def _markdown_line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |\n"
 
 
 def _plain(value: Any) -> Any:
@@ -87,70 +185,87 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and not hasattr(value, "nanoseconds"):
         return [_plain(v) for v in value]
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
-    return str(value)
+    if isinstance(value, Decimal):  # whole numbers beyond 64 bits come as decimals, too
+        return int(value) if value == value.to_integral_value() else float(value)
+    return exact_text(value)
 
 
-def write_result(result: Result, kind: str, out: BinaryIO) -> bool:
-    """Writes a result; returns whether rows were left out, which only a table does.
+def write_result(result: Result, kind: str, out: BinaryIO, *, screen: int | None = None) -> str:
+    """Writes a result; returns what alone is shown of it, empty where all is.
 
     Args:
         result: What to write.
         kind: One of FORMATS.
-        out: Where to; for Parquet a file that can seek is not needed.
+        out: Where to; it need not be able to seek.
+        screen: Columns of the terminal that it goes to: a table is cut to it, and no text is a
+            terminal escape. None for a file or a pipe, which get all, exactly.
 
     Raises:
         ValueError: The format is unknown.
     """
-    columns = result.columns
     if kind == "parquet":
         import pyarrow.parquet as pq
 
         with pq.ParquetWriter(out, result.schema, compression="zstd") as writer:
             for batch in result.batches():
                 writer.write_batch(batch)
-        return False
+        return ""
     if kind == "arrow":
         import pyarrow as pa
 
         with pa.ipc.new_file(out, result.schema) as ipc:
             for batch in result.batches():
                 ipc.write_batch(batch)
-        return False
-    if kind in {"table", "markdown"}:
-        rows, has_more = result.preview(TABLE_ROWS)
-        render = render_table if kind == "table" else render_markdown
-        out.write((render(columns, rows) + "\n").encode())
-        return has_more
+        return ""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
     try:
-        _write_text(result, kind, columns, text)
+        if kind == "table":
+            return _write_table(result, text, screen)
+        lines = _lines(result, kind)
+        text.writelines(lines if screen is None else map(on_screen, lines))
     finally:
         text.detach()
-    return False
+    return ""
 
 
-def _write_text(result: Result, kind: str, columns: list[str], text: io.TextIOWrapper) -> None:
+def _lines(result: Result, kind: str) -> Iterable[str]:
+    """Yields the text of a result in pieces."""
+    columns = result.columns
     if kind == "csv":
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(
-            [v.isoformat(sep=" ") if isinstance(v, datetime) else v for v in row] for row in result
-        )
+        yield _csv_line(columns)
+        yield from map(_csv_line, result)
+    elif kind == "markdown":
+        yield _markdown_line(map(cell_text, columns)) + _markdown_line("---" for _ in columns)
+        yield from (_markdown_line(map(cell_text, row)) for row in result)
     elif kind == "jsonl":
-        text.writelines(_object(columns, row) + "\n" for row in result)
+        yield from (_object(columns, row) + "\n" for row in result)
     elif kind == "json":
-        text.write("[")
-        text.writelines(
-            ("," if index else "") + "\n" + _object(columns, row)
-            for index, row in enumerate(result)
-        )
-        text.write("\n]\n")
+        yield "["
+        for index, row in enumerate(result):
+            yield ("," if index else "") + "\n" + _object(columns, row)
+        yield "\n]\n"
     else:
         raise ValueError(f"unknown format {kind}")
+
+
+def _csv_line(row: Iterable[Any]) -> str:
+    """Returns a line of CSV, in which NULL is nothing and an empty text is quoted."""
+    return ",".join(map(_csv_field, row)) + "\n"
+
+
+def _csv_field(value: Any) -> str:
+    if value is None:
+        return ""
+    if type(value) in {int, float}:
+        return str(value)
+    text = exact_text(value)
+    if not text or _QUOTED.search(text):
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def _object(columns: list[str], row: Sequence[Any]) -> str:

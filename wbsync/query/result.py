@@ -176,7 +176,9 @@ class Result:
         rows, has_more = self.preview()
         if not rows and has_more:
             return f"<Result of {len(self.columns)} columns, rows already read>"
-        return render_table(self.columns, rows) + ("\n(more rows follow)" if has_more else "")
+        return render_table(self.columns, rows, is_cut=True) + (
+            "\n(more rows follow)" if has_more else ""
+        )
 
     def _repr_html_(self) -> str:
         from wbsync.query.formats import cell_text

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import socket
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from wbsync.query.transpile import to_spark
 from wbsync.tables import OWNERS, TableSchema, load_table, table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pyspark.sql.connect.session import SparkSession
@@ -96,8 +97,6 @@ class SparkEngine:
             session.conf.set("spark.sql.session.timeZone", "UTC")
             # Else `${env:HOME}` in a text would be replaced by what it names.
             session.conf.set("spark.sql.variable.substitute", "false")
-            # Spark's faster reader knows not all encodings that Parquet has for numbers.
-            session.conf.set("spark.sql.parquet.enableVectorizedReader", "false")
         return cls(root, session, place, lake or str(root / "lake"))
 
     def sql(self, text: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
@@ -112,15 +111,24 @@ class SparkEngine:
             QueryError: The text does not parse, names what is not there, or failed.
             EngineError: The engine is gone.
         """
+        return [run() for run in self.statements(text, params)][-1]
+
+    def statements(
+        self, text: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> list[Callable[[], Result]]:
+        """Returns what runs the statements of a text, one by one; everything else is as for `sql`.
+
+        All of them are admitted, and said in Spark's dialect, before the first is run.
+        """
         statements = [to_spark(s.text, _named(params), _all_names()) for s in admitted(text)]
         for name in sorted({name for s in statements for name in s.tables}):
             self._view(name)
-        rows = None
-        for statement in statements:
-            logger.debug("asks %s: %s", self.place, statement.text)
-            with _translated(self.place):
-                rows = self._session.sql(statement.text).toArrow()
-        assert rows is not None
+        return [partial(self._run, statement.text) for statement in statements]
+
+    def _run(self, text: str) -> Result:
+        logger.debug("asks %s: %s", self.place, text)
+        with _translated(self.place):
+            rows = self._session.sql(text).toArrow()
         return Result(_without_zones(rows).to_reader())
 
     def close(self) -> None:
