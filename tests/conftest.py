@@ -251,17 +251,45 @@ class Account:
 
     def collections(self, project: str) -> dict[str, dict[str, Any]]:
         """Returns the collections of a project with all their versions."""
-        data = self.ask(
-            "query C($e: String!, $p: String!) { project(name: $p, entityName: $e) {"
-            " artifactCollections(first: 1000) { edges { node { id name description"
-            " tags { edges { node { name } } } artifacts(first: 1000) { edges { node {"
-            " id versionIndex description metadata tags { name } aliases { alias } } } }"
-            " } } } } }",
-            e=self.entity, p=project,
-        )  # fmt: skip
-        return {
-            c["node"]["name"]: c["node"] for c in data["project"]["artifactCollections"]["edges"]
-        }
+        collections = self._nodes(
+            project, "artifactCollections", "id name description tags { edges { node { name } } }"
+        )
+        for node in collections:
+            node["artifacts"] = self._nodes(
+                project,
+                "artifacts",
+                "id versionIndex description metadata tags { name } aliases { alias }",
+                within=("artifactType", "dataset", "artifactCollection", node["name"]),
+            )
+        return {node["name"]: node for node in collections}
+
+    def _nodes(
+        self, project: str, connection: str, selection: str, within: tuple[str, ...] = ()
+    ) -> list[dict[str, Any]]:
+        """Returns all nodes of a connection of a project, or of what is named within it."""
+        names = dict(zip(within[::2], within[1::2], strict=True))
+        opening = " ".join(f"{field}(name: $n{i}) {{" for i, field in enumerate(names))
+        declared = "".join(f", $n{i}: String!" for i in range(len(names)))
+        query = (
+            f"query N($e: String!, $p: String!, $c: String{declared}) {{"
+            f" project(name: $p, entityName: $e) {{ {opening} {connection}(first: 20, after: $c) {{"
+            f" edges {{ cursor node {{ {selection} }} }} pageInfo {{ hasNextPage }} }} }} }}"
+            f"{' }' * len(names)}"
+        )
+        nodes: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            place = self.ask(
+                query, e=self.entity, p=project, c=cursor,
+                **{f"n{i}": name for i, name in enumerate(names.values())},
+            )["project"]  # fmt: skip
+            for name in names:
+                place = place[name]
+            page = place[connection]
+            nodes += [edge["node"] for edge in page["edges"]]
+            if not page["pageInfo"]["hasNextPage"]:
+                return nodes
+            cursor = page["edges"][-1]["cursor"]
 
     # What the server holds, in the form in which a warehouse is compared with it
 
@@ -273,18 +301,17 @@ class Account:
         found |= {"collections": {}, "aliases": {}}
         for project in self.projects():
             found["projects"][project] = True
-            for run in self._runs(project):
+            for run in self._nodes(project, "runs", RUN_FIELDS):
                 key = (project, run["name"])
                 found["runs"][key] = run_facts(run)
                 found["history"][key] = history_cells(run["history"])
                 found["events"][key] = event_cells(run["events"])
-            for sweep in self._sweeps(project):
+            for sweep in self._nodes(project, "sweeps", "name state bestLoss"):
                 found["sweeps"][project, sweep["name"]] = (sweep["state"], sweep["bestLoss"])
             for name, node in self.collections(project).items():
                 tags = sorted(edge["node"]["name"] for edge in node["tags"]["edges"])
                 found["collections"][project, name] = (node["description"], tags)
-                for edge in node["artifacts"]["edges"]:
-                    version = edge["node"]
+                for version in node["artifacts"]:
                     found["versions"][version["id"]] = (
                         project, name, version["versionIndex"], version["description"],
                         version["metadata"], sorted(tag["name"] for tag in version["tags"]),
@@ -292,28 +319,6 @@ class Account:
                     for alias in version["aliases"]:
                         found["aliases"][project, name, alias["alias"]] = version["id"]
         return found
-
-    def _runs(self, project: str) -> Iterator[dict[str, Any]]:
-        cursor = None
-        while True:
-            page = self.ask(
-                "query R($e: String!, $p: String!, $c: String) {"
-                " project(name: $p, entityName: $e) { runs(first: 20, after: $c) {"
-                f" edges {{ cursor node {{ {RUN_FIELDS} }} }} pageInfo {{ hasNextPage }} }} }} }}",
-                e=self.entity, p=project, c=cursor,
-            )["project"]["runs"]  # fmt: skip
-            yield from (edge["node"] for edge in page["edges"])
-            if not page["pageInfo"]["hasNextPage"]:
-                return
-            cursor = page["edges"][-1]["cursor"]
-
-    def _sweeps(self, project: str) -> list[dict[str, Any]]:
-        data = self.ask(
-            "query S($e: String!, $p: String!) { project(name: $p, entityName: $e) {"
-            " sweeps(first: 1000) { edges { node { name state bestLoss } } } } }",
-            e=self.entity, p=project,
-        )  # fmt: skip
-        return [edge["node"] for edge in data["project"]["sweeps"]["edges"]]
 
 
 def _encoded(values: dict[str, Any]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class HistorySync:
                 continue
             await self._complete(progress)
         self._done.extend(p for p in done if p.error is None)
-        if sum(len(p.stats) for p in self._done) > 50_000:
+        if sum(len(p.stats) for p in self._done) > 10_000:
             await self._write_keys()
 
     def wanted(self, batch: list[Reading]) -> list[Reading]:

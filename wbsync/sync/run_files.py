@@ -33,7 +33,7 @@ COLUMNS = ("run_id", "storage_id", "state", "heartbeat_at", "deleted_at")
 RUNS_PER_REQUEST = 400
 FILES_PER_REQUEST = 10_000
 MAX_PAGE_ROWS = 1000
-COMMIT_FILES = 20_000
+COMMIT_FILES = 5_000
 
 
 @dataclass(frozen=True, slots=True)

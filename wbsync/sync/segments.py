@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SEGMENT_CELLS = 1_000_000
 """Values gathered before a segment is committed: about 100 MB of Arrow at most."""
 
+SLICE_CELLS = 50
+"""What a key of a batch counts for beside its values: many short runs weigh by their arrays."""
+
 
 class SegmentWriter:
     """Commits batches of history, in the order they come, several runs to a commit."""
@@ -44,7 +47,7 @@ class SegmentWriter:
                 return
             self._batches.append(batch)
             self._cursors[batch.run] = cursor
-            self._cells += batch.cells
+            self._cells += batch.cells + SLICE_CELLS * len(batch.slices)
             if self._cells >= SEGMENT_CELLS:
                 await self._commit()
 
