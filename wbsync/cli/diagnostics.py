@@ -190,7 +190,8 @@ def _wants_json(args: list[str]) -> bool:
 
 def _print_failure(error: BaseException, code: int) -> None:
     """Prints why a command failed, as the last line of its JSON."""
-    facts = {"type": type(error).__name__, "message": plain(_message(error)), "exit_code": code}
+    kind = "Interrupted" if code == ExitCode.INTERRUPTED else type(error).__name__
+    facts = {"type": kind, "message": plain(_message(error)), "exit_code": code}
     with contextlib.suppress(OSError):  # nobody reads any more
         click.echo(json.dumps({"error": facts}))
 
