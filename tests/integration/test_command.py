@@ -7,11 +7,13 @@ import json
 import os
 import pty
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -172,6 +174,22 @@ def test_odd_streams_and_locales(sandbox: Sandbox, held: Path) -> None:
         )  # fmt: skip
         assert (shell.returncode, shell.stderr.strip()) == (code, words), script
     assert call(sandbox, held, "doctor").returncode == 0
+
+
+def test_ctrl_c_ends_a_query(sandbox: Sandbox, held: Path) -> None:
+    """A query that would run for hours ends at once, though it gives no row before its end."""
+    query = "SELECT count(*) FROM range(10000000) a, range(1000000) b WHERE a.range * b.range = 7"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wbsync", "-w", str(held), "sql", "--json", query],
+        env=sandbox.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    said, narration = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(said)["error"]["type"] == "Interrupted"
+    assert narration.count("\n") <= 2
+    assert "Traceback" not in narration
 
 
 @pytest.mark.parametrize("kind", ["table", "csv", "json"])

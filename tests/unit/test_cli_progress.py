@@ -48,7 +48,7 @@ def test_lines_say_which_project_it_is(
     said = capsys.readouterr().err
     assert said.startswith("waiting: another sync holds it\n")
     assert "1 of 2, t/a: 2 runs read, history of 1 of 1 runs, 30 values\n" in said
-    assert "2 of 2, t/b [31m: 5 runs read, history of 0 of 0 runs, 30 values\n" in said
+    assert "2 of 2, t/b: 5 runs read, history of 0 of 0 runs, 30 values\n" in said
     assert "\x1b" not in said
 
 
@@ -63,5 +63,5 @@ def test_bars_are_a_projects_own_below_one_for_all(monkeypatch: pytest.MonkeyPat
             tasks = watcher._bars.tasks
             shown.append({t.description: (t.completed, t.total) for t in tasks})
     assert shown[5] == {"projects": (0, 2), "t/a runs": (2, 2), "t/a history": (1, 1)}
-    assert shown[7] == {"projects": (1, 2), "t/b [31m runs": (0, None)}
+    assert shown[7] == {"projects": (1, 2), "t/b runs": (0, None)}
     assert shown[-1]["projects"] == (2, 2)

@@ -86,7 +86,7 @@ def publish(
         builds.drop_foreign_wal()
         how, changed = _publish(builds, lake, sync_log, options, rebuild)
     except (duckdb.Error, OSError) as error:
-        reason = str(error).split("\n", 1)[0]  # below it, DuckDB shows our own SQL
+        reason = str(error).split("\nLINE ", 1)[0].strip()  # where DuckDB begins to show our SQL
         raise WarehouseError(f"cannot publish {builds.target}: {reason}") from error
     return Published(builds.target, how, changed, time.monotonic() - started)
 

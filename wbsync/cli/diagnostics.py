@@ -7,6 +7,7 @@ import enum
 import json
 import logging
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,10 @@ class ExitCode(enum.IntEnum):
 INTERRUPTED = "wbsync: interrupted; what was done is kept: run the same command again to go on"
 
 
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""A terminal escape, of which nothing is to be left; delta-rs puts some into its messages."""
+
+
 def exit_code_of(error: BaseException) -> ExitCode:
     """Returns the exit code that an error leads to."""
     if isinstance(error, AuthenticationError):
@@ -60,7 +65,7 @@ def plain(text: str, *, indent: bool = False) -> str:
         text: Anything.
         indent: Whether spaces are left as they are.
     """
-    clean = "".join(c if c.isprintable() else " " for c in text)
+    clean = "".join(c if c.isprintable() else " " for c in _ESCAPE.sub("", text))
     return clean if indent else " ".join(clean.split())
 
 
@@ -95,7 +100,7 @@ class Diagnostics:
         """Says whether to write colours to stderr."""
         if self.color is not None:
             return self.color
-        return self.is_terminal() and "NO_COLOR" not in os.environ
+        return self.is_terminal() and not os.environ.get("NO_COLOR")
 
     def note(self, text: str) -> None:
         """Says something useful."""
@@ -110,7 +115,7 @@ class Diagnostics:
     def error(self, text: str) -> None:
         """Says what went wrong."""
         label = click.style("error:", fg="red") if self.use_color() else "error:"
-        click.echo(f"wbsync: {label} {plain(text)}", err=True)
+        click.echo(f"wbsync: {label} {plain(text)}", err=True, color=self.use_color())
 
 
 def run_guarded(command: click.Command, args: list[str] | None) -> None:
@@ -139,7 +144,9 @@ def run_guarded(command: click.Command, args: list[str] | None) -> None:
         failure, code = error, exit_code_of(error)
         if sum(a.count("v") for a in given if a in {"-v", "-vv", "-vvv"}) > 1:
             _show_traceback(error)
-        Diagnostics().error(_message(error))
+        color = {"--color": True, "--no-color": False}
+        chosen = [color[arg] for arg in given if arg in color]
+        Diagnostics(color=chosen[-1] if chosen else None).error(_message(error))
     if failure is not None and _wants_json(given):
         _print_failure(failure, code)
     sys.exit(int(code))
@@ -190,7 +197,8 @@ def _wants_json(args: list[str]) -> bool:
 
 def _print_failure(error: BaseException, code: int) -> None:
     """Prints why a command failed, as the last line of its JSON."""
-    facts = {"type": type(error).__name__, "message": plain(_message(error)), "exit_code": code}
+    kind = "Interrupted" if code == ExitCode.INTERRUPTED else type(error).__name__
+    facts = {"type": kind, "message": plain(_message(error)), "exit_code": code}
     with contextlib.suppress(OSError):  # nobody reads any more
         click.echo(json.dumps({"error": facts}))
 

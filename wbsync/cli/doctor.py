@@ -114,6 +114,14 @@ def _disk(root: Path) -> Check:
 
 def _warehouse(root: Path) -> list[Check]:
     """Looks at the folder, the published file, the lake and the state."""
+    try:
+        return _parts(root)
+    except OSError as error:
+        text = f"cannot read {error.filename or root}: {error.strerror}"
+        return [Check("warehouse", text, ExitCode.FAILED)]
+
+
+def _parts(root: Path) -> list[Check]:
     from wbsync.catalog.examine import examine
     from wbsync.errors import WbsyncError
     from wbsync.lake import Lake, check_warehouse

@@ -22,10 +22,13 @@ import duckdb
 
 from wbsync.errors import QueryError, StatementRefusedError, WarehouseError
 from wbsync.query.admission import Admitted, admit
+from wbsync.query.interruptible import interruptible
 from wbsync.query.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import pyarrow as pa
 
 MEMORY_LIMIT = "2GB"
 MAX_THREADS = 8
@@ -159,9 +162,8 @@ class Engine:
             return self._translated(error, text, where)
 
         try:
-            relation = connection.sql(text, params=params) if params else connection.sql(text)
-            read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-            return Result(read(BATCH_ROWS), translate, names)
+            reader = interruptible(lambda: _read(connection, text, params), connection.interrupt)
+            return Result(reader, translate, names, connection.interrupt)
         except (duckdb.Error, ValueError) as error:
             raise translate(error) from error
 
@@ -281,6 +283,12 @@ def _connect(path: Path, lake: Path) -> duckdb.DuckDBPyConnection:
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+def _read(connection: duckdb.DuckDBPyConnection, text: str, params: Any) -> pa.RecordBatchReader:
+    relation = connection.sql(text, params=params) if params else connection.sql(text)
+    read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+    return read(BATCH_ROWS)
 
 
 @cache

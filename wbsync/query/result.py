@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import ConfigError, QueryError
+from wbsync.query.interruptible import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ class Result:
         reader: pa.RecordBatchReader,
         translate: Callable[[Exception], Exception] | None = None,
         names: list[str] | None = None,
+        stop: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes a reader of record batches.
 
@@ -36,11 +38,13 @@ class Result:
             reader: Where the rows come from.
             translate: Turns an error of the reader into one of ours.
             names: Names of the columns, None for the reader's own; equal ones are numbered.
+            stop: Ends what the reader does, from another thread: Ctrl-C calls it.
         """
         import pyarrow as pa
 
         self._reader = reader
         self._translate = translate
+        self._stop = stop
         unique = unique_names(names or list(reader.schema.names))
         self._schema = pa.schema(
             [f.with_name(n) for f, n in zip(reader.schema, unique, strict=True)]
@@ -147,7 +151,7 @@ class Result:
         import pyarrow as pa
 
         try:
-            batch = self._reader.read_next_batch()
+            batch = interruptible(self._reader.read_next_batch, self._stop)
         except StopIteration:
             return None
         except Exception as error:
