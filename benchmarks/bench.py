@@ -165,7 +165,7 @@ async def walk_runs(
             )  # fmt: skip
             with patient_collector():
                 begun = time.perf_counter()
-                await RunSync(context, None).run(runs)
+                await RunSync(context, None, context.synced_at).run(runs)
                 return time.perf_counter() - begun
     finally:
         Transport.post_graphql = post  # type: ignore[method-assign]

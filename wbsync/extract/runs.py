@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -48,26 +49,31 @@ class _Leaves:
 
     def __init__(self) -> None:
         self.runs: list[str] = []
+        self.counts: list[int] = []
+        """Leaves of each run."""
         self.keys: list[str] = []
         self.values: list[float | None] = []
         self.json: list[str | None] = []
 
     def add(self, run_id: str, mapping: dict[str, Any]) -> None:
         leaves = flatten(mapping)
-        self.runs += [run_id] * len(leaves)
-        self.keys += leaves
-        for value, json in leaves.values():
-            self.values.append(value)
-            self.json.append(json)
+        if leaves:
+            self.runs.append(run_id)
+            self.counts.append(len(leaves))
+            self.keys += leaves
+            values, json = zip(*leaves.values(), strict=True)
+            self.values += values
+            self.json += json
 
     def table(self, name: str, project: ProjectPath, synced_at: datetime) -> pa.Table:
-        count = len(self.runs)
+        count = len(self.keys)
+        owners = np.repeat(np.arange(len(self.runs)), self.counts)
         schema = load_table(name).arrow()
         return pa.Table.from_arrays(
             [
                 pa.repeat(pa.scalar(project.entity, pa.string()), count),
                 pa.repeat(pa.scalar(project.project, pa.string()), count),
-                pa.array(self.runs, pa.string()),
+                pa.array(self.runs, pa.string()).take(pa.array(owners)),
                 pa.array(self.keys, pa.string()),
                 pa.array(self.values, pa.float64()),
                 pa.array(self.json, pa.string()),

@@ -60,13 +60,16 @@ def canonical_json(value: Any) -> str:
     >>> canonical_json({"b": [float("nan")], "a": "é"})
     '{"a":"é","b":["NaN"]}'
     """
-    plain = finite(value)
     try:
-        return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS).decode()
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        if b"null" in text:  # where orjson writes what is not finite, too
+            text = orjson.dumps(finite(value), option=orjson.OPT_SORT_KEYS)
+        return text.decode()
     except TypeError:  # an integer beyond 64 bits, or half a surrogate pair
         return json.dumps(
-            plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-        )
+            finite(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"),
+            allow_nan=False,
+        )  # fmt: skip
 
 
 def finite(value: Any) -> Any:
@@ -143,10 +146,11 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Split]:
         if isinstance(value, dict) and value and "_type" not in value:
             for inner, leaf in _paths(value, key + "."):
                 leaves[inner] = leaf  # noqa: PERF403
+        elif type(value) is float:  # most leaves are: a call for each would cost more than they do
+            literal[key] = (value, None)
         else:
             literal[key] = split_value(value)
-    leaves.update(literal)
-    return leaves
+    return leaves | literal if leaves else literal
 
 
 def _paths(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Split]]:
