@@ -29,6 +29,7 @@ COMMANDS = {
     "sync": "Bring the warehouse in step with W&B.",
     "tables": "List the tables and their columns.",
     "translate": "Print the SQL of a filter in W&B's language.",
+    "verify": "Prove that the warehouse is whole, or say what is wrong.",
 }
 """Command to its one-line help: the module of a command is imported when it is run."""
 

@@ -223,7 +223,12 @@ class Lake:
             return self._commit(table, list(self._write(table, [rows])), metadata)
 
     def replace(
-        self, table: str, scope: pa.Table, rows: pa.Table, metadata: dict[str, str]
+        self,
+        table: str,
+        scope: pa.Table,
+        rows: pa.Table,
+        metadata: dict[str, str],
+        lost: Sequence[Path] = (),
     ) -> int | None:
         """Puts rows in the place of those that equal a row of `scope`, in one commit.
 
@@ -234,6 +239,7 @@ class Lake:
             scope: What goes: rows whose columns of these names equal one of these rows.
             rows: What comes, in the table's schema.
             metadata: Commit metadata.
+            lost: Files that go, whatever was in them: they cannot be read.
 
         Returns:
             The new version, None where nothing went and nothing came.
@@ -242,22 +248,34 @@ class Lake:
             CommitConflictError: Another process committed first.
             WarehouseError: The disk refused.
         """
-        touched = self._files_with(table, scope)
-        if not touched:
+        touched = self._files_with(table, scope, lost)
+        if not touched and not lost:
             return self.append(table, rows, metadata) if rows.num_rows or metadata else None
         with _Guard(self.path(table)), self._connect() as connection:
             connection.register("scope", scope)
-            keep = _rows_of(scan(load_table(table), self.parts(table, touched))).join(
-                "scope", using=list(scope.column_names), join_type="anti"
-            )
-            stay = connection.sql(keep.sql("duckdb")).to_arrow_reader(BATCH_ROWS)
-            remaining = regrouped(stay, load_table(table).arrow())
             if table in SEGMENT_TABLES:
-                # What stays is key-major, and so is what comes: each in files of its own.
-                new = [*self._write(table, remaining), *self._write(table, [rows])]
+                # Each file runs key by key, and so does what comes: what stays of each goes to a
+                # file of its own.
+                remaining = [self._without(connection, table, [f], scope) for f in touched]
+                new = [a for part in (*remaining, [rows]) for a in self._write(table, part)]
             else:
-                new = [*self._write(table, chain(remaining, [rows]))]
-            return self._commit(table, [*new, *_removals(touched, data_change=True)], metadata)
+                stay = self._without(connection, table, touched, scope) if touched else ()
+                new = [*self._write(table, chain(stay, [rows]))]
+            gone = _removals([*touched, *lost], data_change=True)
+            return self._commit(table, [*new, *gone], metadata)
+
+    def _without(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        files: list[Path],
+        scope: pa.Table,
+    ) -> Iterator[pa.Table]:
+        """Yields the rows of some files that equal no row of `scope`, registered by that name."""
+        held = _rows_of(scan(load_table(table), self.parts(table, files)))
+        keep = held.join("scope", using=list(scope.column_names), join_type="anti")
+        stay = connection.sql(keep.sql("duckdb")).to_arrow_reader(BATCH_ROWS)
+        yield from regrouped(stay, load_table(table).arrow())
 
     def amend(
         self,
@@ -351,13 +369,13 @@ class Lake:
         with _Guard(self.path(table)):
             return self._commit(table, _removals(files, data_change=True), metadata)
 
-    def _files_with(self, table: str, scope: pa.Table) -> list[Path]:
-        """Returns the files that hold a row which equals one of `scope`."""
-        files = self.files(table)
+    def _files_with(self, table: str, scope: pa.Table, lost: Sequence[Path]) -> list[Path]:
+        """Returns the files, those that are lost left out, that hold a row like one of `scope`."""
+        files = [file for file in self.files(table) if file not in lost]
         if not files or not scope.num_rows:
             return []
         names = list(scope.column_names)
-        query = _rows_of(scan(load_table(table), self.parts(table), names, filename=True))
+        query = _rows_of(scan(load_table(table), self.parts(table, files), names, filename=True))
         query = query.select(FILENAME, append=False)
         query = query.join("scope", using=names, join_type="semi").distinct()
         try:

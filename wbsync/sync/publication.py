@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wbsync.catalog import publish
-from wbsync.lake import Lake, check_warehouse
-from wbsync.state import State
-from wbsync.sync.engine import sync_log_table
-from wbsync.sync.lock import hold
+from wbsync.sync.holding import held
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,16 +28,5 @@ def publish_warehouse(
         LockedError: A sync holds the warehouse, and will publish it.
         ConfigError: DuckDB does not know the storage version.
     """
-    check_warehouse(root)
-    with hold(root):
-        state = State(root / "state.sqlite")
-        try:
-            return publish(
-                root,
-                Lake(root),
-                sync_log=sync_log_table(state),
-                options=options,
-                rebuild=rebuild,
-            )
-        finally:
-            state.close()
+    with held(root) as holding:
+        return holding.publish(options, rebuild=rebuild)

@@ -1,0 +1,84 @@
+"""A warehouse that this process holds: its lake, its state, and how it is published."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wbsync.catalog import publish
+from wbsync.lake import Lake, check_warehouse
+from wbsync.state import State
+from wbsync.sync.lock import hold
+from wbsync.tables import load_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from wbsync.catalog import Published
+    from wbsync.model import PublishOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A warehouse that this process holds."""
+
+    root: Path
+    lake: Lake
+    state: State
+    scratch: Path
+    """Folder for what is needed meanwhile; it goes in the end."""
+
+    def publish(self, options: PublishOptions | None = None, *, rebuild: bool = False) -> Published:
+        """Publishes what was committed, now or by a process that was killed before it could.
+
+        Args:
+            options: What kind of file; None leaves it as it is.
+            rebuild: Whether the file is made anew in any case.
+        """
+        log = _sync_log(self.state)
+        return publish(self.root, self.lake, sync_log=log, options=options, rebuild=rebuild)
+
+
+@contextmanager
+def held(root: Path) -> Iterator[Holding]:
+    """Holds a warehouse, and opens what is in it.
+
+    Raises:
+        WarehouseError: The folder is no warehouse, or cannot be read.
+        LockedError: Another process holds it.
+    """
+    check_warehouse(root)
+    with hold(root), opened(root) as holding:
+        yield holding
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Holding]:
+    """Opens what is in a warehouse that this process holds."""
+    for leftover in root.glob("scratch-*"):  # of processes that were killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    state = State(root / "state.sqlite")
+    scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
+    try:
+        yield Holding(root, Lake(root), state, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        state.close()
+
+
+def _sync_log(state: State) -> pa.Table:
+    """Returns the sync log in its table's schema."""
+    import pyarrow as pa
+
+    rows = state.sync_log()
+    for row in rows:
+        for name in ("started_at", "ended_at"):
+            row[name] = datetime.fromisoformat(row[name]) if row[name] else None
+    return pa.Table.from_pylist(rows, schema=load_table("sync_log").arrow())
