@@ -34,7 +34,7 @@ from wbsync.errors import (
 )
 from wbsync.lake.disk import persist, persist_names
 from wbsync.lake.files import regrouped, write_files
-from wbsync.lake.log import newest_first
+from wbsync.lake.log import newest_first, read_commit
 from wbsync.lake.scan import FILENAME, Part, scan
 from wbsync.tables import load_table, table_names
 
@@ -53,6 +53,9 @@ CONFIGURATION = {
 READER: dict[str, Any] = {"threads": 2, "memory_limit": "256MB"}
 BATCH_ROWS = 2048
 """Rows that DuckDB hands over at once: few, as rows may be of any size."""
+
+REWRITE = "wbsync.rewrite"
+"""Commit metadata of a commit that put the same rows into other files."""
 
 ADDED_IN = "wbsync.added_in"
 """Field metadata of a column that came later than the table: files may lack it."""
@@ -338,7 +341,6 @@ class Lake:
         table: str,
         files: Sequence[Path],
         rows: Iterable[pa.Table],
-        metadata: dict[str, str],
         target_bytes: int,
     ) -> int:
         """Puts the same rows into other files, in one commit that says nothing has changed.
@@ -347,7 +349,6 @@ class Lake:
             table: Table to write.
             files: Files that go.
             rows: All their rows, in the order in which they are to lie.
-            metadata: Commit metadata.
             target_bytes: Size at which a next file is begun.
 
         Raises:
@@ -362,7 +363,15 @@ class Lake:
             if came != went:
                 raise WarehouseError(f"{self.path(table)}: {went} rows became {came}")
             added = [dataclasses.replace(action, data_change=False) for action in new]
-            return self._commit(table, [*added, *_removals(files, data_change=False)], metadata)
+            actions: list[AddAction | RemoveAction] = [*added]
+            actions += _removals(files, data_change=False)
+            return self._commit(table, actions, {REWRITE: "1"})
+
+    def rewrites(self, table: str, since: int | None) -> list[tuple[set[str], set[str]]]:
+        """Returns, for each rewrite after a version, names of files that went and that came."""
+        found = [version for version, info in self.commits(table, since) if REWRITE in info]
+        commits = [read_commit(self.path(table), version) for version in found]
+        return [(set(c.removed), set(c.added)) for c in commits]
 
     def drop(self, table: str, files: Sequence[Path], metadata: dict[str, str]) -> int:
         """Takes files out of a table, with all rows that were in them, in one commit."""

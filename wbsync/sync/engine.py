@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import time
 import uuid
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from wbsync.errors import (
     BudgetSpentError,
     ConfigError,
     TransportError,
+    WarehouseError,
     WbsyncError,
 )
 from wbsync.lake import open_warehouse
@@ -30,6 +32,7 @@ from wbsync.progress import (
     SyncReport,
     SyncStarted,
 )
+from wbsync.sync.care import tidy
 from wbsync.sync.context import Context, EntityContext, Tally, settled
 from wbsync.sync.holding import opened
 from wbsync.sync.ledger import keep_ledger
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
     from wbsync.state import State
     from wbsync.sync.holding import Holding
     from wbsync.sync.streams import EntityStream
+
+_log = logging.getLogger(__name__)
 
 
 async def sync(
@@ -172,6 +177,8 @@ class _Sync:
                 self._client.base_url, self._client.capabilities.to_json()
             )
             await settled(self._publish)
+            if outcome in {"complete", "partial"}:
+                await settled(self._tidy)
             report = self._report(outcome)
             self._progress(SyncFinished(report))
         return report
@@ -345,6 +352,14 @@ class _Sync:
         """Publishes what was committed, now or by a sync that was killed before it could."""
         keep_ledger(self._lake, self._state, datetime.now(UTC))
         self._holding.publish(self._published)
+
+    def _tidy(self) -> None:
+        """Looks after the lake in passing; what goes wrong there is no matter of this sync."""
+        try:
+            has_written = any(tally.commits for tally in self._tallies.values())
+            tidy(self._holding, self._progress, has_written=has_written)
+        except WarehouseError as error:
+            _log.warning("the lake was not tidied: %s", error)
 
     def _report(self, outcome: str) -> SyncReport:
         meter = self._client.meter
