@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wbsync
+from wbsync.errors import ConfigError, StatementRefusedError, WarehouseError
 from wbsync.lake import Lake
 from wbsync.sandbox.process import Sandbox
 from wbsync.sync.care import MANY_SMALL_FILES
@@ -143,4 +144,104 @@ def test_a_sync_compacts_and_vacuums_in_passing(
     assert all(path.exists() for path in removed), "younger than the keep of 7 days"
     assert sorted(root.rglob("_delta_log/*.json")) == commits
     assert content_of(root) == wanted
+    warehouse.close()
+
+
+def test_the_past_can_be_asked(server: Sandbox, tmp_path: Path, run_script: Any) -> None:
+    """Each table is as it was at an instant; what a vacuum took is said with the earliest time."""
+    root = tmp_path / "w"
+    with wbsync.open(root) as warehouse:
+        before_all = datetime.now(UTC)
+        time.sleep(0.05)
+        warehouse.sync("sandbox/main")
+        first = datetime.now(UTC)
+        time.sleep(0.05)
+        run_script("edit_run.py", server, tmp_path, "sandbox/main/odd", "later tag")
+        warehouse.sync("sandbox/main")
+        scatter(root, ["history", "runs"], 5)
+        call(root, "compact", "--json")
+        query = (
+            "SELECT (SELECT count(*) FROM run_tags WHERE tag = 'later tag'), (SELECT count(*)"
+            " FROM history), (SELECT count(DISTINCT sync_id) FROM sync_log),"
+            " (SELECT count(*) FROM runs)"
+        )
+        (now,) = warehouse.sql(query).fetchall()
+        assert now[0] == 1
+        then = (0, now[1], 1, now[3])
+        east = first.astimezone(datetime.fromisoformat("2026-01-01T00:00+05:30").tzinfo)
+        for as_of in (first, first.isoformat(), east.isoformat(), first.replace(tzinfo=None)):
+            assert warehouse.sql(query, as_of=as_of).fetchall() == [then]
+        assert warehouse.sql(query, as_of="0s").fetchall() == [now]
+        assert warehouse.sql("SELECT ?", [7], as_of=first).fetchall() == [(7,)]
+        known = {t.name for t in warehouse.tables() if "." not in t.name}
+        shown = warehouse.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal"
+                              " UNION SELECT 'sync_log'", as_of=first)  # fmt: skip
+        assert {name for (name,) in shown.fetchall()} == known
+        for statement in ("COPY runs TO 'x.csv'", "FROM read_csv('/etc/passwd')"):
+            with pytest.raises(StatementRefusedError):
+                warehouse.sql(statement, as_of=first)
+        for early in (before_all, "2001-02-03", "100w"):
+            with pytest.raises(ConfigError, match=r"nothing was held yet .* first sync was at 20"):
+                warehouse.sql(query, as_of=early)
+        call(root, "vacuum", "--keep", "0s", "--json")
+        with pytest.raises(WarehouseError, match="earliest time that can be had is") as told:
+            warehouse.sql(query, as_of=first)
+        earliest = str(told.value).rsplit(" ", 1)[-1]
+        assert warehouse.sql(query, as_of=earliest).fetchall() == [now]
+    done = subprocess.run(
+        command(root, "sql", "--as-of", "yesterday", "SELECT 1"),
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, "is no time" in done.stderr) == (2, True)
+
+
+def test_changes_are_logged_once_though_a_sync_is_killed(
+    server: Sandbox, tmp_path: Path, run_script: Any
+) -> None:
+    """Edits are logged field by field, and exactly once where the commit of runs was lost."""
+    root = tmp_path / "w"
+    warehouse = wbsync.open(root)
+    warehouse.sync("sandbox/main")
+    start = datetime.now(UTC).isoformat()
+
+    def undo_commits(*tables: str) -> None:
+        """Leaves what a kill right before the commit of these tables would have left."""
+        for table in tables:
+            max((root / "lake" / table / "_delta_log").glob("*.json")).unlink()
+
+    def tags_logged() -> list[Any]:
+        return call(root, "changes", "--since", start, "--run", "long", "--format", "json")
+
+    run_script("edit_run.py", server, tmp_path, "sandbox/main/long", "t1")
+    warehouse.sync("sandbox/main")
+    (first,) = tags_logged()
+    assert (first["field"], first["run_id"]) == ("tags", "long")
+    assert json.loads(first["new"])[-1:] == ["t1"]
+    assert json.loads(first["new"])[:-1] == json.loads(first["old"])
+    undo_commits("runs", "projects")
+    warehouse.sync("sandbox/main")
+    assert tags_logged() == [first], "seen already by the sync that was killed"
+    undo_commits("runs", "projects")
+    run_script("edit_run.py", server, tmp_path, "sandbox/main/long", "t2")
+    warehouse.sync("sandbox/main")
+    assert tags_logged()[0] == first
+    (second,) = tags_logged()[1:]
+    assert (second["old"], json.loads(second["new"])[-2:]) == (first["new"], ["t1", "t2"])
+    with held(root) as holding:
+        # What a table of another project holds is no matter here.
+        assert holding.lake.read("run_changes").num_rows == 2
+    assert call(root, "changes", "--field", "config", "--format", "json") == []
+    rows = warehouse.sql("SELECT DISTINCT field FROM run_changes").fetchall()
+    assert rows == [("tags",)]
+    run_script("delete_run.py", server, tmp_path, "sandbox/main/late")
+    warehouse.sync("sandbox/main")
+    undo_commits("runs", "projects")
+    warehouse.sync("sandbox/main")
+    warehouse.sync("sandbox/main")
+    gone = warehouse.changes("sandbox/main", fields=["deleted_at"]).fetchall()
+    assert [(row[2], row[4], row[5]) for row in gone] == [("late", "deleted_at", None)]
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    assert warehouse.changes(since=later).fetchall() == []
+    with pytest.raises(ConfigError, match="ENTITY/PROJECT"):
+        warehouse.changes("sandbox")
     warehouse.close()

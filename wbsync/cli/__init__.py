@@ -14,6 +14,7 @@ from wbsync.cli.options import Globals
 COMMANDS = {
     "artifact": "Get artifacts' files; versions and lineage.",
     "artifacts": "Ask for artifact versions and collections as one asks W&B.",
+    "changes": "List what changed in runs from one sync to the next.",
     "compact": "Put many small files of the lake together.",
     "completion": "Print the completion script of a shell.",
     "config": "Show and check what wbsync.toml, environment and defaults add up to.",

@@ -42,7 +42,7 @@ class Holding:
             options: What kind of file; None leaves it as it is.
             rebuild: Whether the file is made anew in any case.
         """
-        log = _sync_log(self.state)
+        log = sync_log_table(self.state)
         return publish(self.root, self.lake, sync_log=log, options=options, rebuild=rebuild)
 
 
@@ -73,7 +73,7 @@ def opened(root: Path) -> Iterator[Holding]:
         state.close()
 
 
-def _sync_log(state: State) -> pa.Table:
+def sync_log_table(state: State) -> pa.Table:
     """Returns the sync log in its table's schema."""
     import pyarrow as pa
 
