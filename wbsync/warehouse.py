@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.configuration import resolve, warehouse_dir
-from wbsync.errors import QueryError
+from wbsync.errors import MigrationError, QueryError
 from wbsync.model import ProjectPath, PublishOptions
 from wbsync.resources import read_resource
 from wbsync.settings import resolve_credentials
@@ -143,7 +143,7 @@ class Warehouse:
         from wbsync.sync.publication import publish_warehouse
 
         return publish_warehouse(
-            self.root, PublishOptions(storage_version, materialize), rebuild=rebuild
+            self.root, silent, PublishOptions(storage_version, materialize), rebuild=rebuild
         )
 
     def sql(
@@ -193,8 +193,12 @@ class Warehouse:
 
         Raises:
             ConfigError: A project is not `ENTITY/PROJECT`.
+            MigrationError: An older wbsync wrote the warehouse.
             WarehouseError: Nothing is synced yet.
         """
+        engine = self._open()
+        if ("run_changes",) not in engine.run_trusted("SHOW TABLES").fetchall():
+            raise MigrationError("an older wbsync wrote this warehouse: run `wbsync sync` once")
         start = None if since is None else as_utc(since).replace(tzinfo=None)
         values = {
             "since": start,
@@ -202,7 +206,7 @@ class Warehouse:
             "runs": [*runs],
             "fields": [*fields],
         }
-        return self._open().run_trusted(read_resource("queries/warehouse/run_changes.sql"), values)
+        return engine.run_trusted(read_resource("queries/warehouse/run_changes.sql"), values)
 
     def query(self, name: str, /, **values: Any) -> Result:
         """Returns the rows of a named query; `wbsync query` lists them.

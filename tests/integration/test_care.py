@@ -91,7 +91,7 @@ def test_a_compaction_that_is_killed_leaves_nothing_wrong(
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         seen += process.wait() == -signal.SIGKILL
-        with held(root) as holding:
+        with held(root, quiet) as holding:
             wrong = [f for f in verify(holding, (), quiet).problems if f.kind != "stale catalog"]
         assert wrong == []
     assert seen > 0
@@ -100,7 +100,7 @@ def test_a_compaction_that_is_killed_leaves_nothing_wrong(
     assert len(Lake(root).files("history")) == 1
     assert content_of(root) == wanted
     assert call(root, "compact", "--json") == {"tables": []}
-    with held(root) as holding:
+    with held(root, quiet) as holding:
         assert verify(holding, (), quiet, deep=True).problems == []
     asked = len(server.requests())
     again = wbsync.open(root).sync("sandbox/main")
@@ -135,7 +135,7 @@ def test_a_sync_compacts_and_vacuums_in_passing(
     orphan.write_bytes(b"half")
     month_ago = time.time() - 30 * 86400
     os.utime(orphan, (month_ago, month_ago))
-    with held(root) as holding:
+    with held(root, quiet) as holding:
         long_ago = (datetime.now(UTC) - timedelta(days=2)).isoformat()
         holding.state.set_mark("last_vacuum_at", "", "", long_ago)
     commits = sorted(root.rglob("_delta_log/*.json"))
@@ -227,7 +227,7 @@ def test_changes_are_logged_once_though_a_sync_is_killed(
     assert tags_logged()[0] == first
     (second,) = tags_logged()[1:]
     assert (second["old"], json.loads(second["new"])[-2:]) == (first["new"], ["t1", "t2"])
-    with held(root) as holding:
+    with held(root, quiet) as holding:
         # What a table of another project holds is no matter here.
         assert holding.lake.read("run_changes").num_rows == 2
     assert call(root, "changes", "--field", "config", "--format", "json") == []
@@ -240,6 +240,14 @@ def test_changes_are_logged_once_though_a_sync_is_killed(
     warehouse.sync("sandbox/main")
     gone = warehouse.changes("sandbox/main", fields=["deleted_at"]).fetchall()
     assert [(row[2], row[4], row[5]) for row in gone] == [("late", "deleted_at", None)]
+    for path in Lake(root).files("run_changes"):
+        path.unlink()
+    asked = len(server.requests())
+    done = call(root, "verify", "--repair", "--json")
+    assert (done["ok"], done["projects_synced"]) == (True, [])
+    assert done["lost"] == ["entries of the change log, which W&B does not keep"]
+    assert len(server.requests()) == asked, "nothing of it is to be had from W&B"
+    assert warehouse.changes().fetchall() == []
     later = datetime.now(UTC) + timedelta(seconds=1)
     assert warehouse.changes(since=later).fetchall() == []
     with pytest.raises(ConfigError, match="ENTITY/PROJECT"):

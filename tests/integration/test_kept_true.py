@@ -119,7 +119,7 @@ def mirror(sandbox: Sandbox, tmp_path: Path) -> Iterator[Mirror]:
     mirror = Mirror(sandbox, tmp_path / "w")
     yield mirror
     mirror.warehouse.close()
-    with held(tmp_path / "w") as holding:
+    with held(tmp_path / "w", lambda _: None) as holding:
         assert verify(holding, (), lambda _: None, deep=True).problems == []
 
 

@@ -52,7 +52,7 @@ class Place:
 
     def verify(self, *, deep: bool = False) -> Verification:
         """Looks at the warehouse."""
-        with held(self.root) as holding:
+        with held(self.root, quiet) as holding:
             return verify(holding, (), quiet, deep=deep)
 
     def repair(self, *, deep: bool = False) -> Repair:
@@ -220,7 +220,7 @@ def test_a_repair_that_was_killed_is_ended_by_a_sync(place: Place, content_of: A
     """Once marks are undone an ordinary sync brings back what was taken out."""
     truncate_file(place.lake, "history")
     delete_file("run_summary", place.lake)
-    with held(place.root) as holding:
+    with held(place.root, quiet) as holding:
         repairs.mend(holding, verify(holding, (), quiet), quiet)
     assert place.verify().problems != []
     wbsync.open(place.root).sync("sandbox/main")
@@ -278,6 +278,11 @@ def test_what_w_and_b_deleted_is_said_to_be_lost(
     assert [line for line in done.mended.lost if "sandbox/main/late" in line]
     again = own.repair(deep=True)
     assert (again.before.problems, again.mended.lost) == ([], [])
+    for path in own.lake.files("runs"):
+        path.unlink()
+    done = own.repair()
+    assert done.after.problems == []
+    assert [line for line in done.mended.lost if "the row of sandbox/main/late" in line]
 
 
 def test_the_ledger_is_what_is_held(place: Place) -> None:

@@ -81,7 +81,7 @@ class Server(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Syncs once more, so that each example ends with a comparison, and accounts for it."""
         self.sync(full=False, quiet=True)
-        with held(Path(self.folder.name) / "w") as holding:
+        with held(Path(self.folder.name) / "w", lambda _: None) as holding:
             assert verify(holding, (), lambda _: None, deep=True).problems == []
         type(self).ahead_s = self.account.ahead_s  # type: ignore[attr-defined]
         self.warehouse.close()

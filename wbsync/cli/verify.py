@@ -65,7 +65,7 @@ def command(
             )
             report = done.after
         else:
-            with held(root) as holding:
+            with held(root, watcher) as holding:
                 report = verify(holding, sources, watcher, deep=deep)
     if as_json:
         click.echo(json.dumps((done or report).to_dict()))

@@ -70,7 +70,7 @@ def compact_warehouse(
         LockedError: Another process holds the warehouse.
         WarehouseError: A file cannot be read, or the disk refused.
     """
-    with held(root) as holding:
+    with held(root, progress) as holding:
         done = [
             report
             for table in (tables or holding.lake.tables())
@@ -95,7 +95,7 @@ def vacuum_warehouse(
         LockedError: Another process holds the warehouse.
         WarehouseError: A log cannot be read, or the disk refused.
     """
-    with held(root) as holding:
+    with held(root, progress) as holding:
         return _vacuum(holding, keep, progress, dry_run=dry_run)
 
 

@@ -112,7 +112,7 @@ async def _sync(
     budget: Budget | None,
     published: PublishOptions | None,
 ) -> SyncReport:
-    with opened(root) as holding:
+    with opened(root, progress) as holding:
         known = Capabilities.from_json(holding.state.capabilities(credentials.base_url))
         async with Client.open(
             credentials, capabilities=known, concurrency=concurrency, budget=budget

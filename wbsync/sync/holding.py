@@ -14,6 +14,7 @@ from wbsync.catalog import publish
 from wbsync.lake import Lake, check_warehouse
 from wbsync.state import State
 from wbsync.sync.lock import hold
+from wbsync.sync.migrations import migrate
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from wbsync.catalog import Published
     from wbsync.model import PublishOptions
+    from wbsync.progress import ProgressHook
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +49,33 @@ class Holding:
 
 
 @contextmanager
-def held(root: Path) -> Iterator[Holding]:
-    """Holds a warehouse, and opens what is in it.
+def held(root: Path, progress: ProgressHook) -> Iterator[Holding]:
+    """Holds a warehouse, brings it up to this wbsync's format, and opens what is in it.
+
+    Args:
+        root: Folder of the warehouse.
+        progress: Told how a migration goes.
 
     Raises:
         WarehouseError: The folder is no warehouse, or cannot be read.
         LockedError: Another process holds it.
     """
     check_warehouse(root)
-    with hold(root), opened(root) as holding:
+    with hold(root), opened(root, progress) as holding:
         yield holding
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Holding]:
-    """Opens what is in a warehouse that this process holds."""
+def opened(root: Path, progress: ProgressHook) -> Iterator[Holding]:
+    """Brings a warehouse that this process holds up to this wbsync's format, and opens it."""
     for leftover in root.glob("scratch-*"):  # of processes that were killed
         shutil.rmtree(leftover, ignore_errors=True)
     state = State(root / "state.sqlite")
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
     try:
-        yield Holding(root, Lake(root), state, scratch)
+        holding = Holding(root, Lake(root), state, scratch)
+        migrate(holding, progress)
+        yield holding
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         state.close()

@@ -11,15 +11,21 @@ if TYPE_CHECKING:
 
     from wbsync.catalog import Published
     from wbsync.model import PublishOptions
+    from wbsync.progress import ProgressHook
 
 
 def publish_warehouse(
-    root: Path, options: PublishOptions | None = None, *, rebuild: bool = False
+    root: Path,
+    progress: ProgressHook,
+    options: PublishOptions | None = None,
+    *,
+    rebuild: bool = False,
 ) -> Published:
     """Brings the published file up to date with the lake; needs no server.
 
     Args:
         root: Folder of the warehouse.
+        progress: Told how a migration goes.
         options: What kind of file; None leaves it as it is.
         rebuild: Whether the file is made anew in any case.
 
@@ -28,5 +34,5 @@ def publish_warehouse(
         LockedError: A sync holds the warehouse, and will publish it.
         ConfigError: DuckDB does not know the storage version.
     """
-    with held(root) as holding:
+    with held(root, progress) as holding:
         return holding.publish(options, rebuild=rebuild)

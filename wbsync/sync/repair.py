@@ -120,15 +120,17 @@ async def repair(
     """
     from wbsync.sync.engine import sync
 
-    with held(root) as holding:
+    with held(root, progress) as holding:
         before = verify(holding, sources, progress, deep=deep)
         mended = mend(holding, before, progress)
     if mended.sources:
         options = SyncOptions(logs=bool(before.damaged("console_logs")))
         sources_to_sync = sorted(map(str, mended.sources))
         await sync(root, sources_to_sync, credentials(), progress=progress, options=options)
-    with held(root) as holding:
+    with held(root, progress) as holding:
         after = verify(holding, sources, progress, deep=deep)
+        if before.damaged("runs"):
+            mended.lost += lost_rows(holding.lake)
         if lost := accept_loss(holding, after):
             mended.lost += lost
             holding.publish()
@@ -165,6 +167,10 @@ def _mend_rows(holding: Holding, report: Verification, mended: Mended) -> None:
         for name in lake.tables()
         if name not in {*COUNTED, LEDGER, "history_keys"} and report.damaged(name)
     }
+    if log := damaged.pop(CHANGE_LOG, None):
+        lake.drop(CHANGE_LOG, [file.path for file in log], {})
+        mended.files += len(log)
+        mended.lost.append("entries of the change log, which W&B does not keep")
     affected = {name: _projects_in(lake, report, files) for name, files in damaged.items()}
     concerned = set().union(*affected.values())
     if "projects" in damaged:
@@ -179,8 +185,6 @@ def _mend_rows(holding: Holding, report: Verification, mended: Mended) -> None:
         if name in GATES:
             gate, column = GATES[name]
             _open_gate(lake, gate, column, affected[name])
-        if name == CHANGE_LOG:
-            mended.lost.append("entries of the change log, which W&B does not keep")
         mended.files += _drop(lake, name, report)
     for project in concerned:
         holding.state.forget_walk(project.entity, project.project)
@@ -212,6 +216,14 @@ def _mend_runs(lake: Lake, report: Verification, mended: Mended) -> None:
     mended.sources |= {
         ProjectPath(r.entity, r.project) for r in mended.runs | {r for _, r in found}
     }
+
+
+def lost_rows(lake: Lake) -> list[str]:
+    """Returns what to say of runs that have an account and no row: W&B has none to give."""
+    orphans = _runs_of(lake, LEDGER) - _runs_of(lake, "runs")
+    return [
+        f"the row of {run}, which W&B no longer has: its values are left" for run in sorted(orphans)
+    ]
 
 
 def accept_loss(holding: Holding, report: Verification) -> list[str]:
