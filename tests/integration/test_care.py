@@ -78,7 +78,7 @@ def test_a_compaction_that_is_killed_leaves_nothing_wrong(
     scatter(root, ["history", "history_keys", "run_config", "runs"], MANY_SMALL_FILES + 8)
     rng = random.Random(11)
     seen = 0
-    for _ in range(4):
+    for _ in range(3):
         before = len(list((root / "lake").rglob("*.parquet")))
         process = subprocess.Popen(
             command(root, "compact"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -202,7 +202,7 @@ def test_changes_are_logged_once_though_a_sync_is_killed(
     root = tmp_path / "w"
     warehouse = wbsync.open(root)
     warehouse.sync("sandbox/main")
-    start = datetime.now(UTC).isoformat()
+    start = datetime.now(UTC)
 
     def undo_commits(*tables: str) -> None:
         """Leaves what a kill right before the commit of these tables would have left."""
@@ -210,7 +210,7 @@ def test_changes_are_logged_once_though_a_sync_is_killed(
             max((root / "lake" / table / "_delta_log").glob("*.json")).unlink()
 
     def tags_logged() -> list[Any]:
-        return call(root, "changes", "--since", start, "--run", "long", "--format", "json")
+        return warehouse.changes(since=start, runs=["long"]).arrow().to_pylist()
 
     run_script("edit_run.py", server, tmp_path, "sandbox/main/long", "t1")
     warehouse.sync("sandbox/main")
@@ -230,7 +230,9 @@ def test_changes_are_logged_once_though_a_sync_is_killed(
     with held(root, quiet) as holding:
         # What a table of another project holds is no matter here.
         assert holding.lake.read("run_changes").num_rows == 2
-    assert call(root, "changes", "--field", "config", "--format", "json") == []
+    told = ("changes", "sandbox/main", "--since", start.isoformat(), "--run", "long", "--json")
+    assert [c["new"] for c in call(root, *told, "--field", "tags")] == [first["new"], second["new"]]
+    assert call(root, *told, "--field", "config") == []
     rows = warehouse.sql("SELECT DISTINCT field FROM run_changes").fetchall()
     assert rows == [("tags",)]
     run_script("delete_run.py", server, tmp_path, "sandbox/main/late")

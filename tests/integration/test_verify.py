@@ -160,9 +160,10 @@ Damage = tuple[Callable[[Lake], None], bool, str, str]
 
 LEAVES = (
     "run_config", "run_tags", "run_artifacts", "artifacts", "run_files", "artifact_files",
-    "console_logs",
+    "console_logs", "ledger", "history_keys", "projects",
 )  # fmt: skip
-"""Tables whose rows a sync takes for held by what other tables or cursors say."""
+"""Tables whose rows a sync takes for held by what other tables or cursors say, and those that say
+so."""
 
 ROUNDS: dict[str, list[Damage]] = {
     "steps": [
@@ -180,11 +181,7 @@ ROUNDS: dict[str, list[Damage]] = {
         (partial(delete_file, "system_metrics"), False, "missing file", "system_me"),
         (partial(delete_file, "runs"), False, "missing file", "runs"),
     ],
-    "leaves": [(partial(delete_file, table), False, "missing file", table) for table in LEAVES],
-    "accounts": [
-        (partial(delete_file, table), False, "missing file", table)
-        for table in ("ledger", "history_keys", "projects")
-    ],
+    "one by one": [(partial(delete_file, table), False, "missing file", table) for table in LEAVES],
     "all": [(delete_all, False, "missing file", "artifact_types")],
 }
 
