@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RUN_FIELDS = """
     id name displayName state tags notes group jobType sweepName config summaryMetrics createdAt
-    updatedAt heartbeatAt historyLineCount eventsLineCount history(samples: 1000000)
+    heartbeatAt historyLineCount eventsLineCount history(samples: 1000000)
     events(samples: 1000000)
 """
 

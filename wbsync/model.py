@@ -191,3 +191,19 @@ class Source:
             ConfigError: The text is none of these.
         """
         return cls(ProjectPattern.parse(text), options or SyncOptions())
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a verification found."""
+
+    kind: str
+    """What sort of thing it is, in a few words that do not change."""
+    message: str
+    """What is wrong, and where, in one line."""
+    table: str | None = None
+    file: str | None = None
+    """Name of the file that is damaged."""
+    run: RunPath | None = None
+    is_wrong: bool = True
+    """False for what W&B does not offer any better."""

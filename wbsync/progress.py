@@ -154,6 +154,16 @@ class CommitDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Working:
+    """Long work on the warehouse itself goes on."""
+
+    what: str
+    """What is done, in a word or two."""
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncFinished:
     """The sync has ended."""
 
@@ -179,6 +189,7 @@ Event = (
     | HistoryFetched
     | RunSkipped
     | CommitDone
+    | Working
     | SyncFinished
     | FileFetched
 )

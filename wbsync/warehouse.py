@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.configuration import resolve, warehouse_dir
-from wbsync.errors import QueryError
+from wbsync.errors import MigrationError, QueryError
 from wbsync.model import ProjectPath, PublishOptions
+from wbsync.resources import read_resource
 from wbsync.settings import resolve_credentials
+from wbsync.times import parse_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wbsync.catalog import Published
@@ -33,6 +36,7 @@ class Warehouse:
         """Takes the folder of the warehouse, which need not exist before the first sync."""
         self.root = root
         self._engine: Engine | None = None
+        self._past = ExitStack()
 
     def sync(
         self,
@@ -139,21 +143,70 @@ class Warehouse:
         from wbsync.sync.publication import publish_warehouse
 
         return publish_warehouse(
-            self.root, PublishOptions(storage_version, materialize), rebuild=rebuild
+            self.root, silent, PublishOptions(storage_version, materialize), rebuild=rebuild
         )
 
-    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+    def sql(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        as_of: datetime | str | None = None,
+    ) -> Result:
         """Returns the rows of a query, which only reads.
 
         Args:
             query: SQL, as DuckDB understands it.
             params: Values for `?` (a sequence) or `$name` (a mapping).
+            as_of: Asks the warehouse as it was then: an instant, ISO 8601 (without a zone: UTC), a
+                day, or how long ago (`2h`, `3d`); None asks it as it is.
 
         Raises:
             QueryError: It does not parse, would write, or names what is not there.
+            ConfigError: `as_of` is no time, or before anything was held.
+            WarehouseError: Nothing is synced yet, or what was then is deleted.
+        """
+        if as_of is None:
+            return self._open().sql(query, params)
+        self._past.close()
+        return self._past.enter_context(engine_as_of(self.root, as_of)).sql(query, params)
+
+    def changes(
+        self,
+        *projects: str,
+        since: datetime | None = None,
+        runs: Iterable[str] = (),
+        fields: Iterable[str] = (),
+    ) -> Result:
+        """Returns the changes of runs' metadata that syncs saw, oldest first.
+
+        Args:
+            projects: `ENTITY/PROJECT`; none for all.
+            since: From when on; None for all.
+            runs: Ids of the only runs to look at; none for all.
+            fields: Columns of runs, or `config.` or `summary.` and a dotted path, each with all
+                that is below it; none for all.
+
+        Returns:
+            seen_at (timestamp, UTC), project, run_id, display_name, field, and old and new as JSON,
+            null where there was or is no value.
+
+        Raises:
+            ConfigError: A project is not `ENTITY/PROJECT`.
+            MigrationError: An older wbsync wrote the warehouse.
             WarehouseError: Nothing is synced yet.
         """
-        return self._open().sql(query, params)
+        engine = self._open()
+        if ("run_changes",) not in engine.run_trusted("SHOW TABLES").fetchall():
+            raise MigrationError("an older wbsync wrote this warehouse: run `wbsync sync` once")
+        start = None if since is None else as_utc(since).replace(tzinfo=None)
+        values = {
+            "since": start,
+            "projects": [str(ProjectPath.parse(project)) for project in projects],
+            "runs": [*runs],
+            "fields": [*fields],
+        }
+        return engine.run_trusted(read_resource("queries/warehouse/run_changes.sql"), values)
 
     def query(self, name: str, /, **values: Any) -> Result:
         """Returns the rows of a named query; `wbsync query` lists them.
@@ -166,8 +219,6 @@ class Warehouse:
             QueryError: There is no such query, or a parameter is missing or wrong.
             WarehouseError: Nothing is synced yet.
         """
-        from datetime import UTC, datetime
-
         from wbsync.query.named import Catalog, run_query
 
         query = Catalog(resolve({})["queries.path"]).find(name)
@@ -302,12 +353,54 @@ class Warehouse:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+        self._past.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def engine_as_of(root: Path, as_of: datetime | str) -> Iterator[Engine]:
+    """Opens a warehouse as it was, read-only and closed in like the published state.
+
+    Args:
+        root: Folder of the warehouse.
+        as_of: An instant, or a text as `Warehouse.sql` takes it; without a zone it is UTC.
+
+    Raises:
+        ConfigError: It is no time, or before anything was held.
+        WarehouseError: The folder is no warehouse, or what was then is deleted.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from wbsync.catalog.as_of import build_as_of
+    from wbsync.lake import Lake, check_warehouse
+    from wbsync.query import Engine
+    from wbsync.state import State
+    from wbsync.sync.holding import sync_log_table
+
+    instant = parse_instant(as_of, datetime.now(UTC)) if isinstance(as_of, str) else as_utc(as_of)
+    check_warehouse(root)
+    with tempfile.TemporaryDirectory(prefix="wbsync-as-of-") as name:
+        folder = Path(name).resolve()
+        state = State.copy_of(root / "state.sqlite", folder)
+        try:
+            sync_log = sync_log_table(state)
+        finally:
+            state.close()
+        path = folder / "warehouse.duckdb"
+        build_as_of(path, Lake(root), instant, sync_log)
+        with Engine.open(root, path) as engine:
+            yield engine
+
+
+def as_utc(instant: datetime) -> datetime:
+    """Returns an instant in UTC; one without a zone is UTC already."""
+    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def open_warehouse(directory: str | Path | None = None) -> Warehouse:

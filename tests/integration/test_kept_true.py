@@ -13,6 +13,8 @@ import pytest
 
 import wbsync
 from wbsync.sandbox.process import Sandbox
+from wbsync.sync.holding import held
+from wbsync.sync.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,6 +119,8 @@ def mirror(sandbox: Sandbox, tmp_path: Path) -> Iterator[Mirror]:
     mirror = Mirror(sandbox, tmp_path / "w")
     yield mirror
     mirror.warehouse.close()
+    with held(tmp_path / "w", lambda _: None) as holding:
+        assert verify(holding, (), lambda _: None, deep=True).problems == []
 
 
 @pytest.fixture

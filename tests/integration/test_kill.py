@@ -12,6 +12,8 @@ import pytest
 
 import wbsync
 from wbsync.sandbox.process import Sandbox
+from wbsync.sync.holding import held
+from wbsync.sync.verify import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,4 +86,6 @@ def test_killed_syncs_end_like_one_that_was_not(
         for table, rows in wanted.items():
             assert found[table] == rows, f"{root.name}: {table}"
         assert not list(root.glob("scratch-*"))
+        with held(root, lambda _: None) as holding:
+            assert verify(holding, (), lambda _: None, deep=True).problems == []
         assert wbsync.open(root).sql("SELECT count(*) FROM projects").fetchall() == [(1,)]

@@ -28,6 +28,8 @@ from hypothesis.stateful import (
 import wbsync
 from wbsync.sandbox.process import Sandbox
 from wbsync.sync import runs as runs_module
+from wbsync.sync.holding import held
+from wbsync.sync.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,8 +79,10 @@ class Server(RuleBasedStateMachine):
         self.digests = itertools.count()
 
     def teardown(self) -> None:
-        """Syncs once more, so that each example ends with a comparison."""
+        """Syncs once more, so that each example ends with a comparison, and accounts for it."""
         self.sync(full=False, quiet=True)
+        with held(Path(self.folder.name) / "w", lambda _: None) as holding:
+            assert verify(holding, (), lambda _: None, deep=True).problems == []
         type(self).ahead_s = self.account.ahead_s  # type: ignore[attr-defined]
         self.warehouse.close()
         self.folder.cleanup()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wbsync.checksum import Content
 from wbsync.errors import HistoryRewrittenError
 from wbsync.extract.exports import read_exports
 from wbsync.extract.history import Held, HistoryBatch, rows_to_history
@@ -74,6 +75,11 @@ def reached(*batches: HistoryBatch) -> Held | None:
     return held
 
 
+def amount(*batches: HistoryBatch) -> Content:
+    """Returns what batches amount to by their own account; a step in two of them counts once."""
+    return sum((b.content for b in batches), Content())
+
+
 STEPS = st.lists(st.integers(0, 6), min_size=1, max_size=12)
 
 
@@ -88,6 +94,8 @@ def test_exports_and_rows_give_the_same(steps: list[int], cuts: list[int], seed:
     assert cells(*batches) == cells(one)
     assert reached(*batches) == reached(one)
     assert sum(b.rows for b in batches) == one.rows == len(rows)
+    assert amount(*batches) == amount(one)
+    assert (one.content.values, one.content.steps) == (len(cells(one)), len(set(steps)))
 
 
 @settings(deadline=None)
@@ -108,6 +116,7 @@ def test_a_run_that_grew_is_read_on(
     whole = served(rows, None)
     assert cells(*before, *after) == cells(whole)
     assert reached(*before, *after) == reached(whole)
+    assert amount(*before, *after) == amount(whole)
 
 
 @pytest.mark.parametrize("way", ["exports", "rows"])

@@ -7,6 +7,7 @@ writing its own rows, however large the warehouse is.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +52,22 @@ class Change:
 
 
 def find_change(lake: Lake, name: str, record: Record) -> Change:
-    """Returns how a table's files differ from those that a published file was made of."""
+    """Returns how a table's files differ from those that a published file was made of.
+
+    Files that were only put together since count as if they had been together then.
+    """
     files = lake.files(name)
-    held = record.files.get(name, frozenset())
+    held = set(record.files.get(name, ()))
+    since = json.loads(record.facts["versions"]).get(name)
+    for gone, made in () if since is None else lake.rewrites(name, since):
+        if gone <= held:
+            held = (held - gone) | made
     names = {f.name for f in files}
     return Change(
         shape_of(name),
         tuple(files),
         tuple(f for f in files if f.name not in held),
-        tuple(lake.path(name) / gone for gone in sorted(held - names)),
+        tuple(lake.path(name) / file for file in sorted(held - names)),
     )
 
 

@@ -103,18 +103,18 @@ def _publish(
             form = replace(form, storage_version=options.storage_version)
         if options.materialize is not None:
             form = replace(form, materialize=options.materialize)
-        return form, _facts(lake, form, versions)
+        return form, facts_of(lake, form, versions)
 
     versions = {name: lake.version(name) for name in lake_tables()}
     note = builds.read_note()
     if not rebuild and builds.is_in_place(note):
         held = note["facts"]
-        if held == wanted(_form(held))[1]:
+        if held == wanted(form_of(held))[1]:
             return "unchanged", ()
 
     newest = builds.newest()
     record = None if newest is None else read_record(newest)
-    form, facts = wanted(_form(record.facts) if record else Form())
+    form, facts = wanted(form_of(record.facts) if record else Form())
     if newest is None or record is None:
         record = None
     elif not rebuild and record.facts.items() >= facts.items():
@@ -177,7 +177,7 @@ UNPATCHABLE = ("layout", "storage_version", "materialize")
 """Facts that a patch cannot change."""
 
 
-def _facts(lake: Lake, form: Form, versions: Mapping[str, int | None]) -> dict[str, str]:
+def facts_of(lake: Lake, form: Form, versions: Mapping[str, int | None]) -> dict[str, str]:
     """Returns what a published file depends on, and records about itself."""
     layout = repr((LAYOUT, [shape_of(name) for name in table_names()]))
     return {
@@ -189,7 +189,8 @@ def _facts(lake: Lake, form: Form, versions: Mapping[str, int | None]) -> dict[s
     }
 
 
-def _form(facts: Mapping[str, str]) -> Form:
+def form_of(facts: Mapping[str, str]) -> Form:
+    """Returns what kind of file the facts are of that a file records about itself."""
     return Form(facts["storage_version"], facts["materialize"] == str(True))
 
 

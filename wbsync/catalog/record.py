@@ -6,13 +6,15 @@ which names it has given: a schema or a column keeps its name, whatever comes be
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
+from sqlglot import exp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from wbsync.catalog.writing import Connection
@@ -59,10 +61,26 @@ def create_record(connection: Connection) -> None:
     connection.execute(TABLES)
 
 
+@contextmanager
+def attached(path: Path) -> Iterator[Connection]:
+    """Opens a published file read-only, as the database that names are looked up in.
+
+    DuckDB opens a file once a process, with one configuration, and an engine may have it open.
+
+    Raises:
+        duckdb.Error: It does not exist, or is no DuckDB file.
+    """
+    with duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "256MB"}) as connection:
+        place = exp.Literal.string(str(path)).sql("duckdb")
+        connection.execute(f"ATTACH {place} AS published (READ_ONLY)")
+        connection.execute("USE published")
+        yield connection
+
+
 def read_record(path: Path) -> Record | None:
     """Returns the record of a file; None where it has none that can be read."""
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with attached(path) as connection:
             facts = dict(connection.execute("FROM _wbsync.facts").fetchall())
             files: dict[str, set[str]] = {}
             for table, file in connection.execute("FROM _wbsync.files").fetchall():
@@ -75,7 +93,7 @@ def read_record(path: Path) -> Record | None:
 def read_names(path: Path) -> Names:
     """Returns the names that a file has given; none where it cannot be read."""
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with attached(path) as connection:
             schemas = connection.execute("SELECT entity, project, schema_name FROM _wbsync.schemas")
             given = tuple(schemas.fetchall())
             return Names(given, tuple(connection.execute("FROM _wbsync.columns").fetchall()))

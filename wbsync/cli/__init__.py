@@ -14,6 +14,8 @@ from wbsync.cli.options import Globals
 COMMANDS = {
     "artifact": "Get artifacts' files; versions and lineage.",
     "artifacts": "Ask for artifact versions and collections as one asks W&B.",
+    "changes": "List what changed in runs from one sync to the next.",
+    "compact": "Put many small files of the lake together.",
     "completion": "Print the completion script of a shell.",
     "config": "Show and check what wbsync.toml, environment and defaults add up to.",
     "doctor": "Check key, server, disk and the published file.",
@@ -29,6 +31,8 @@ COMMANDS = {
     "sync": "Bring the warehouse in step with W&B.",
     "tables": "List the tables and their columns.",
     "translate": "Print the SQL of a filter in W&B's language.",
+    "vacuum": "Delete files of the lake that nothing needs any more.",
+    "verify": "Prove that the warehouse is whole, or say what is wrong.",
 }
 """Command to its one-line help: the module of a command is imported when it is run."""
 

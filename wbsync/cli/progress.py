@@ -1,4 +1,4 @@
-"""Shows how a sync goes: bars on a terminal, a line every few seconds elsewhere."""
+"""Shows how long work goes: bars on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from wbsync.progress import (
     RunsPlanned,
     SyncStarted,
     Waiting,
+    Working,
 )
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from wbsync.progress import Event
 
 LINE_EVERY_S = 5.0
+PROJECT_BARS = ("runs", "history")
 
 
 class Watcher:
-    """A progress hook for one sync; use it in a `with` statement.
+    """A progress hook for one command; use it in a `with` statement.
 
     The bars are those of the project whose turn it is, below one for all projects where there are
     several.
@@ -94,13 +96,25 @@ class Watcher:
             self._say.note(f"skipped {event.run}: {event.reason}")
         elif isinstance(event, Waiting):
             self._say.note(f"waiting: {event.reason}")
+        elif isinstance(event, Working):
+            self._work(event)
+            return
         self._line()
+
+    def _work(self, event: Working) -> None:
+        """Shows how work on the warehouse itself goes."""
+        if self._bars is not None:
+            self._bar(event.what, total=event.total)
+            self._bars.update(self._tasks[event.what], completed=event.done)
+        elif time.monotonic() - self._spoke_at >= LINE_EVERY_S:
+            self._spoke_at = time.monotonic()
+            self._say.note(f"{event.what}: {event.done:,} of {event.total:,}")
 
     def _start(self, event: ProjectStarted) -> None:
         """Begins a project's own bars and counts anew."""
         self._project = plain(event.project)
         self._runs = self._done = self._total = 0
-        for name in ("runs", "history"):
+        for name in PROJECT_BARS:
             if name in self._tasks:
                 self._bars.remove_task(self._tasks.pop(name))
         self._bar("runs", total=event.runs)
@@ -109,7 +123,8 @@ class Watcher:
         if self._bars is None:
             return
         if name not in self._tasks:
-            title = name if name == "projects" or self._projects < 2 else f"{self._project} {name}"
+            is_of_project = self._projects > 1 and name in PROJECT_BARS
+            title = f"{self._project} {name}" if is_of_project else name
             self._tasks[name] = self._bars.add_task(title, total=total)
         self._bars.update(self._tasks[name], advance=advance)
         if total is not None:

@@ -45,6 +45,7 @@ def command(
       wbsync publish --materialize       # one file that holds everything
       wbsync publish --rebuild
     """
+    from wbsync.cli.progress import Watcher
     from wbsync.model import PublishOptions
     from wbsync.sync.publication import publish_warehouse
 
@@ -55,7 +56,9 @@ def command(
         storage_version = configuration["publish.storage_version"]
     if materialize is None:
         materialize = configuration["publish.materialize"]
-    done = publish_warehouse(root, PublishOptions(storage_version, materialize), rebuild=rebuild)
+    options = PublishOptions(storage_version, materialize)
+    with Watcher(shared.say) as watcher:
+        done = publish_warehouse(root, watcher, options, rebuild=rebuild)
     if as_json:
         facts = {"path": str(done.path), "how": done.how, "changed": done.changed,
                  "bytes": done.path.stat().st_size, "seconds": round(done.seconds, 3)}  # fmt: skip

@@ -13,6 +13,7 @@ from wbsync.cli.output import OutputOptions, output_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from wbsync.query import Engine
     from wbsync.query.spark import SparkEngine
@@ -62,12 +63,16 @@ class SqlCommand(click.Command):
 @click.argument("query", required=False)
 @click.option("-f", "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Read the query from a file.")  # fmt: skip
+@click.option(
+    "--as-of", metavar="TIME",
+    help="Ask the warehouse as it was: 2026-05-01T12:00Z, 2026-05-01 (its start, UTC), 2h, 3d.",
+)  # fmt: skip
 @output_options
 @engine_options
 @click.pass_obj
 def command(
     shared: Globals, *, query: str | None, file: Path | None, output: OutputOptions,
-    on: str | None, lake: str | None,
+    on: str | None, lake: str | None, as_of: str | None,
 ) -> None:  # fmt: skip
     """Run SQL that reads: SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE.
 
@@ -80,6 +85,7 @@ def command(
       wbsync sql "SELECT display_name, state FROM runs ORDER BY created_at DESC LIMIT 10"
       wbsync sql -f report.sql -o report.parquet
       echo "FROM sweeps" | wbsync sql --format jsonl
+      wbsync sql --as-of 2d "SELECT state, count(*) FROM runs GROUP BY 1"
       wbsync sql --on sc://127.0.0.1:50051 "SELECT count(*) FROM history"
     """
     if query is not None and file is not None:
@@ -92,5 +98,14 @@ def command(
                 'there is no query; for example: wbsync sql "SELECT run_id, state FROM runs"'
             )
         query = decoded(sys.stdin.buffer.read(), "standard input")
-    with open_engine(shared, on, lake) as engine:
+    with open_engine(shared, on, lake) if as_of is None else _past(shared, on, as_of) as engine:
         output.write(engine.statements(query), shared.say)
+
+
+def _past(shared: Globals, on: str | None, as_of: str) -> AbstractContextManager[Engine]:
+    """Returns the warehouse as it was; only DuckDB can show it."""
+    from wbsync.warehouse import engine_as_of
+
+    if on is not None:
+        raise click.UsageError("--as-of is for the warehouse here, not for another engine (--on)")
+    return engine_as_of(shared.root(), as_of)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wbsync.errors import ExtractError
-from wbsync.extract.history import Gathered, Held, HistoryBatch, Slice, Tail
+from wbsync.extract.history import Gathered, Held, HistoryBatch, Slice, Tail, content_of
 from wbsync.extract.values import MAX_EXACT, parse_json
 
 if TYPE_CHECKING:
@@ -328,12 +328,14 @@ def _cut(
             slices.setdefault(key, []).append(part)
         start = end
     with_step = keep if has_step is None else keep & has_step
+    # A step that was held before goes on from the ordinals held.
+    content = content_of(slices, int((with_step & (ordinals == 0)).sum()))
     if not with_step.any():
-        return HistoryBatch(run, slices, int(keep.sum()), None)
+        return HistoryBatch(run, slices, int(keep.sum()), None, content=content)
     last_step = int(steps[with_step].max())
     here = np.flatnonzero(with_step & (steps == last_step))
     tail = _as_tail(times[here[np.argsort(ordinals[here], kind="stable")]])
-    return HistoryBatch(run, slices, int(keep.sum()), last_step, tail)
+    return HistoryBatch(run, slices, int(keep.sum()), last_step, tail, content)
 
 
 def _without(part: Slice, literal: Slice) -> Slice:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wbsync.checksum import MASK, Content, hash_places, hash_text, hash_values, sum_of
 from wbsync.errors import ExtractError, HistoryRewrittenError
 from wbsync.extract.rows import build_table
 from wbsync.extract.values import (
@@ -100,11 +101,13 @@ class HistoryBatch:
     last_step: int | None
     tail: Tail = ()
     """Of the rows at `last_step` that are in the batch."""
+    content: Content = field(default_factory=Content)
+    """What the values amount to; a step that was held before is none of its steps."""
 
     @property
     def cells(self) -> int:
         """Returns the number of values."""
-        return sum(len(s.step) for parts in self.slices.values() for s in parts)
+        return self.content.values
 
     @property
     def key_stats(self) -> KeyStats:
@@ -116,6 +119,26 @@ class HistoryBatch:
             )
             for key, parts in self.slices.items()
         }
+
+
+def content_of(slices: dict[str, list[Slice]], steps: int) -> Content:
+    """Returns what values amount to; columns that share their steps are placed once.
+
+    Args:
+        slices: Key to its values.
+        steps: Distinct steps of the logged rows.
+    """
+    places: dict[tuple[int, int], Any] = {}
+    values = total = 0
+    for key, parts in slices.items():
+        for part in parts:
+            at = (id(part.step), id(part.row))
+            if at not in places:
+                places[at] = hash_places(part.step, part.row)
+            words = hash_values(places[at], hash_text(key), [part.value], part.json)
+            values += len(words)
+            total += sum_of(words)
+    return Content(values, steps, total & MASK)
 
 
 def _settled(value: Any) -> Any:
@@ -218,7 +241,9 @@ def rows_to_history(
         gathered.add(row, step, ordinal)
     slices = {key: [part] for key, part in gathered.slices()}
     tail = tuple(time for step, time, _ in parsed if step == last) if last is not None else ()
-    return HistoryBatch(run, slices, len(parsed), last, tail)
+    held_step = None if held is None else held.last_step
+    steps = len({step for step, _, _ in parsed} - {None, held_step})
+    return HistoryBatch(run, slices, len(parsed), last, tail, content_of(slices, steps))
 
 
 def last_step_of(rows: Iterable[str | dict[str, Any]]) -> int | None:

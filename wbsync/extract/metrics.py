@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from wbsync.checksum import Content, hash_places, hash_texts, hash_values, sum_of
 from wbsync.errors import ExtractError
 from wbsync.extract.history import Tail, time_of
 from wbsync.extract.values import flatten, parse_json
@@ -83,3 +85,15 @@ def events_to_metrics(
         ],
         schema=schema,
     )
+
+
+def content_of_metrics(metrics: pa.Table) -> Content:
+    """Returns what rows of the table system_metrics, all of one run, amount to."""
+    columns = {name: metrics.column(name).combine_chunks() for name in metrics.column_names}
+    words = hash_values(
+        hash_places(columns["step"], columns["row"]),
+        hash_texts(columns["key"]),
+        [columns["value"], columns["timestamp"], columns["runtime"]],
+        columns["json"],
+    )
+    return Content(len(words), len(pc.unique(columns["step"])), sum_of(words))

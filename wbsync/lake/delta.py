@@ -34,7 +34,7 @@ from wbsync.errors import (
 )
 from wbsync.lake.disk import persist, persist_names
 from wbsync.lake.files import regrouped, write_files
-from wbsync.lake.log import newest_first
+from wbsync.lake.log import newest_first, read_commit
 from wbsync.lake.scan import FILENAME, Part, scan
 from wbsync.tables import load_table, table_names
 
@@ -53,6 +53,9 @@ CONFIGURATION = {
 READER: dict[str, Any] = {"threads": 2, "memory_limit": "256MB"}
 BATCH_ROWS = 2048
 """Rows that DuckDB hands over at once: few, as rows may be of any size."""
+
+REWRITE = "wbsync.rewrite"
+"""Commit metadata of a commit that put the same rows into other files."""
 
 ADDED_IN = "wbsync.added_in"
 """Field metadata of a column that came later than the table: files may lack it."""
@@ -223,7 +226,12 @@ class Lake:
             return self._commit(table, list(self._write(table, [rows])), metadata)
 
     def replace(
-        self, table: str, scope: pa.Table, rows: pa.Table, metadata: dict[str, str]
+        self,
+        table: str,
+        scope: pa.Table,
+        rows: pa.Table,
+        metadata: dict[str, str],
+        lost: Sequence[Path] = (),
     ) -> int | None:
         """Puts rows in the place of those that equal a row of `scope`, in one commit.
 
@@ -234,6 +242,7 @@ class Lake:
             scope: What goes: rows whose columns of these names equal one of these rows.
             rows: What comes, in the table's schema.
             metadata: Commit metadata.
+            lost: Files that go, whatever was in them: they cannot be read.
 
         Returns:
             The new version, None where nothing went and nothing came.
@@ -242,22 +251,34 @@ class Lake:
             CommitConflictError: Another process committed first.
             WarehouseError: The disk refused.
         """
-        touched = self._files_with(table, scope)
-        if not touched:
+        touched = self._files_with(table, scope, lost)
+        if not touched and not lost:
             return self.append(table, rows, metadata) if rows.num_rows or metadata else None
         with _Guard(self.path(table)), self._connect() as connection:
             connection.register("scope", scope)
-            keep = _rows_of(scan(load_table(table), self.parts(table, touched))).join(
-                "scope", using=list(scope.column_names), join_type="anti"
-            )
-            stay = connection.sql(keep.sql("duckdb")).to_arrow_reader(BATCH_ROWS)
-            remaining = regrouped(stay, load_table(table).arrow())
             if table in SEGMENT_TABLES:
-                # What stays is key-major, and so is what comes: each in files of its own.
-                new = [*self._write(table, remaining), *self._write(table, [rows])]
+                # Each file runs key by key, and so does what comes: what stays of each goes to a
+                # file of its own.
+                remaining = [self._without(connection, table, [f], scope) for f in touched]
+                new = [a for part in (*remaining, [rows]) for a in self._write(table, part)]
             else:
-                new = [*self._write(table, chain(remaining, [rows]))]
-            return self._commit(table, [*new, *_removals(touched, data_change=True)], metadata)
+                stay = self._without(connection, table, touched, scope) if touched else ()
+                new = [*self._write(table, chain(stay, [rows]))]
+            gone = _removals([*touched, *lost], data_change=True)
+            return self._commit(table, [*new, *gone], metadata)
+
+    def _without(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        files: list[Path],
+        scope: pa.Table,
+    ) -> Iterator[pa.Table]:
+        """Yields the rows of some files that equal no row of `scope`, registered by that name."""
+        held = _rows_of(scan(load_table(table), self.parts(table, files)))
+        keep = held.join("scope", using=list(scope.column_names), join_type="anti")
+        stay = connection.sql(keep.sql("duckdb")).to_arrow_reader(BATCH_ROWS)
+        yield from regrouped(stay, load_table(table).arrow())
 
     def amend(
         self,
@@ -320,7 +341,6 @@ class Lake:
         table: str,
         files: Sequence[Path],
         rows: Iterable[pa.Table],
-        metadata: dict[str, str],
         target_bytes: int,
     ) -> int:
         """Puts the same rows into other files, in one commit that says nothing has changed.
@@ -329,7 +349,6 @@ class Lake:
             table: Table to write.
             files: Files that go.
             rows: All their rows, in the order in which they are to lie.
-            metadata: Commit metadata.
             target_bytes: Size at which a next file is begun.
 
         Raises:
@@ -344,20 +363,28 @@ class Lake:
             if came != went:
                 raise WarehouseError(f"{self.path(table)}: {went} rows became {came}")
             added = [dataclasses.replace(action, data_change=False) for action in new]
-            return self._commit(table, [*added, *_removals(files, data_change=False)], metadata)
+            actions: list[AddAction | RemoveAction] = [*added]
+            actions += _removals(files, data_change=False)
+            return self._commit(table, actions, {REWRITE: "1"})
+
+    def rewrites(self, table: str, since: int | None) -> list[tuple[set[str], set[str]]]:
+        """Returns, for each rewrite after a version, names of files that went and that came."""
+        found = [version for version, info in self.commits(table, since) if REWRITE in info]
+        commits = [read_commit(self.path(table), version) for version in found]
+        return [(set(c.removed), set(c.added)) for c in commits]
 
     def drop(self, table: str, files: Sequence[Path], metadata: dict[str, str]) -> int:
         """Takes files out of a table, with all rows that were in them, in one commit."""
         with _Guard(self.path(table)):
             return self._commit(table, _removals(files, data_change=True), metadata)
 
-    def _files_with(self, table: str, scope: pa.Table) -> list[Path]:
-        """Returns the files that hold a row which equals one of `scope`."""
-        files = self.files(table)
+    def _files_with(self, table: str, scope: pa.Table, lost: Sequence[Path]) -> list[Path]:
+        """Returns the files, those that are lost left out, that hold a row like one of `scope`."""
+        files = [file for file in self.files(table) if file not in lost]
         if not files or not scope.num_rows:
             return []
         names = list(scope.column_names)
-        query = _rows_of(scan(load_table(table), self.parts(table), names, filename=True))
+        query = _rows_of(scan(load_table(table), self.parts(table, files), names, filename=True))
         query = query.select(FILENAME, append=False)
         query = query.join("scope", using=names, join_type="semi").distinct()
         try:

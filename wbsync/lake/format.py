@@ -12,12 +12,14 @@ from wbsync.lake.disk import replace_durably
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
+"""Format that this wbsync writes; `sync/migrations.py` brings older ones up to it."""
+
 MARKER = "wbsync-warehouse.json"
 
 
 def open_warehouse(root: Path) -> None:
-    """Makes a folder a warehouse, or checks that it is one that this wbsync can write.
+    """Makes a folder a warehouse, or checks that it is one that this wbsync can read.
 
     Raises:
         WarehouseError: It holds other things, or cannot be made.
@@ -27,14 +29,11 @@ def open_warehouse(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            temporary = root / f"{MARKER}.new"
-            if any(path != temporary for path in root.iterdir()):
+            if any(path != _unfinished(root) for path in root.iterdir()):
                 raise WarehouseError(
                     f"{root} is not empty and no warehouse; name an empty or a new folder with -w"
                 )
-            text = json.dumps({"format": FORMAT, "written_by": __version__}) + "\n"
-            temporary.write_text(text, encoding="utf-8")
-            replace_durably(temporary, marker)
+            write_format(root, FORMAT)
     except OSError as error:
         if root.is_file():
             raise WarehouseError(f"{root} is a file; name a folder with -w") from None
@@ -42,8 +41,23 @@ def open_warehouse(root: Path) -> None:
     check_warehouse(root)
 
 
-def check_warehouse(root: Path) -> None:
-    """Checks that a folder is a warehouse that this wbsync can read.
+def write_format(root: Path, version: int) -> None:
+    """Says of a warehouse by which format it is written.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    text = json.dumps({"format": version, "written_by": __version__}) + "\n"
+    _unfinished(root).write_text(text, encoding="utf-8")
+    replace_durably(_unfinished(root), root / MARKER)
+
+
+def _unfinished(root: Path) -> Path:
+    return root / f"{MARKER}.new"
+
+
+def check_warehouse(root: Path) -> int:
+    """Returns the format of a warehouse that this wbsync can read; older ones can be read, too.
 
     Raises:
         WarehouseError: It is none.
@@ -67,3 +81,4 @@ def check_warehouse(root: Path) -> None:
             f"{root} has format {written}, written by wbsync {facts.get('written_by', '?')}; this"
             f" is wbsync {__version__}, which reads up to {FORMAT}: upgrade wbsync"
         )
+    return written

@@ -82,8 +82,12 @@ class Engine:
         self._connection = connection
 
     @classmethod
-    def open(cls, root: Path) -> Engine:
+    def open(cls, root: Path, path: Path | None = None) -> Engine:
         """Opens the newest published state of a warehouse.
+
+        Args:
+            root: Folder of the warehouse.
+            path: Another file like the published one; None for that.
 
         Raises:
             WarehouseError: The folder is no warehouse, or nothing is published yet.
@@ -93,7 +97,7 @@ class Engine:
 
         root = root.resolve()
         check_warehouse(root)
-        path = published_path(root)
+        path = path or published_path(root)
         if path is None:
             if (root / "lake").is_dir():
                 raise WarehouseError(f"nothing is published in {root}: run `wbsync publish`")

@@ -13,6 +13,7 @@ from dataclasses import asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wbsync import __version__
+from wbsync.checksum import Content
 from wbsync.model import ArtifactPath, RunPath
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ Kind = TypeVar("Kind")
 Owner = TypeVar("Owner", bound=RunPath | ArtifactPath)
 
 _METADATA_KEY = "wbsync.cursors"
+NOTHING = "null"
+"""The cursor, as JSON, of a run of which nothing is held any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,19 @@ class Cursor:
     """`_timestamp` of the run's summary when all that W&B had was read."""
     timeline: int = 0
     """How often what was held had to go, because W&B held another timeline."""
+    values: int | None = None
+    """Values held; None with `steps` and `checksum` where they were never counted."""
+    steps: int | None = None
+    checksum: int | None = None
+    source: str | None = None
+    """Where they came from: export, rows, export+rows or sampled."""
+
+    @property
+    def content(self) -> Content | None:
+        """What the held values amount to, None where they were never counted."""
+        if self.values is None or self.steps is None or self.checksum is None:
+            return None
+        return Content(self.values, self.steps, self.checksum)
 
 
 def decode(kind: type[Kind], text: str) -> Kind:
@@ -80,11 +96,7 @@ class Cursors:
             if version is None:
                 return
             seen = None
-        cursors = [
-            (self._table, (entity, project, run_id), json.dumps(cursor))
-            for _, metadata in self._lake.commits(self._table, seen)
-            for entity, project, run_id, cursor in json.loads(metadata.get(_METADATA_KEY, "[]"))
-        ]
+        cursors = ((self._table, owner, text) for owner, text in self._newest(seen).items())
         self._state.replay(self._table, version, cursors)
 
     def of_project(self, project: ProjectPath) -> dict[str, Cursor]:
@@ -94,7 +106,27 @@ class Cursors:
     def read(self, project: ProjectPath, kind: type[Kind]) -> dict[str, Kind]:
         """Returns id of run or artifact to cursor, in the form that a stream gives its own."""
         found = self._state.cursors(self._table, project.entity, project.project)
-        return {name: decode(kind, text) for name, text in found.items()}
+        return {name: decode(kind, text) for name, text in found.items() if text != NOTHING}
+
+    def committed(self, since: int | None) -> dict[RunPath, Cursor | None]:
+        """Returns the newest cursors of the runs that commits after a version wrote, or forgot."""
+        found = self._newest(since).items()
+        return {
+            RunPath(*run): decode(Cursor, text) if text != NOTHING else None for run, text in found
+        }
+
+    def owners(self, kind: type[Kind]) -> dict[tuple[str, str, str], Kind]:
+        """Returns entity, project and id of all that is held, each with its cursor."""
+        found = self._newest(None).items()
+        return {owner: decode(kind, text) for owner, text in found if text != NOTHING}
+
+    def _newest(self, since: int | None) -> dict[tuple[str, str, str], str]:
+        """Returns the newest cursors, as JSON, that commits after a version carry."""
+        return {
+            (entity, project, name): json.dumps(cursor)
+            for _, metadata in self._lake.commits(self._table, since)
+            for entity, project, name, cursor in json.loads(metadata.get(_METADATA_KEY, "[]"))
+        }
 
     def is_settled(self, project: ProjectPath, source: str) -> bool:
         """Says whether it is known that nothing need be read, without looking at all that is held.
@@ -116,6 +148,12 @@ class Cursors:
 
     @staticmethod
     def metadata(cursors: Mapping[Owner, Any]) -> dict[str, str]:
-        """Returns the commit metadata that carries cursors, which are dataclasses."""
-        rows = [[*astuple(owner), asdict(cursor)] for owner, cursor in cursors.items()]
+        """Returns the commit metadata that carries cursors, which are dataclasses.
+
+        None says that nothing of a run or an artifact is held: it is read anew.
+        """
+        rows = [
+            [*astuple(owner), None if cursor is None else asdict(cursor)]
+            for owner, cursor in cursors.items()
+        ]
         return {_METADATA_KEY: json.dumps(rows, separators=(",", ":"))}

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
-import tempfile
+import logging
 import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbsync.api import Budget, Capabilities, Client
-from wbsync.catalog import check_storage_version, publish
+from wbsync.catalog import check_storage_version
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
     BudgetSpentError,
     ConfigError,
     TransportError,
+    WarehouseError,
     WbsyncError,
 )
-from wbsync.lake import Lake, open_warehouse
+from wbsync.lake import open_warehouse
 from wbsync.model import ProjectPath, Source, SyncOptions
 from wbsync.progress import (
     ProjectEnded,
@@ -33,26 +32,30 @@ from wbsync.progress import (
     SyncReport,
     SyncStarted,
 )
-from wbsync.state import State
+from wbsync.sync.care import tidy
 from wbsync.sync.context import Context, EntityContext, Tally, settled
+from wbsync.sync.holding import opened
+from wbsync.sync.ledger import keep_ledger
 from wbsync.sync.lock import hold_within
 from wbsync.sync.moves import follow_projects
 from wbsync.sync.plan import still_aside
 from wbsync.sync.project import sync_project
 from wbsync.sync.sources import resolve_sources
 from wbsync.sync.streams import ENTITY_STREAMS
-from wbsync.tables import load_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    import pyarrow as pa
+    from pathlib import Path
 
     from wbsync.api import Meter
     from wbsync.model import PublishOptions
     from wbsync.progress import ProgressHook, StillAside
     from wbsync.settings import Credentials
+    from wbsync.state import State
+    from wbsync.sync.holding import Holding
     from wbsync.sync.streams import EntityStream
+
+_log = logging.getLogger(__name__)
 
 
 async def sync(
@@ -109,18 +112,12 @@ async def _sync(
     budget: Budget | None,
     published: PublishOptions | None,
 ) -> SyncReport:
-    state = State(root / "state.sqlite")
-    scratch = _make_scratch(root)
-    try:
-        known = Capabilities.from_json(state.capabilities(credentials.base_url))
+    with opened(root, progress) as holding:
+        known = Capabilities.from_json(holding.state.capabilities(credentials.base_url))
         async with Client.open(
             credentials, capabilities=known, concurrency=concurrency, budget=budget
         ) as client:
-            run = _Sync(root, state, client, scratch, progress, concurrency, published)
-            return await run.run(sources)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        state.close()
+            return await _Sync(holding, client, progress, concurrency, published).run(sources)
 
 
 def parse_sources(
@@ -136,34 +133,25 @@ def parse_sources(
     return [Source.parse(s, options) if isinstance(s, str) else s for s in sources]
 
 
-def _make_scratch(root: Path) -> Path:
-    """Returns a new folder for downloads, and removes those of syncs that were killed."""
-    for leftover in root.glob("scratch-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
-
-
 class _Sync:
     """One call of sync."""
 
     def __init__(
         self,
-        root: Path,
-        state: State,
+        holding: Holding,
         client: Client,
-        scratch: Path,
         progress: ProgressHook,
         concurrency: int,
         published: PublishOptions | None,
     ) -> None:
         self._published = published
-        self._root = root
-        self._state = state
+        self._holding = holding
+        self._state = holding.state
         self._client = client
-        self._scratch = scratch
+        self._scratch = holding.scratch
         self._progress = progress
         self._concurrency = concurrency
-        self._lake = Lake(root)
+        self._lake = holding.lake
         self._sync_id = uuid.uuid4().hex[:12]
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
@@ -189,6 +177,8 @@ class _Sync:
                 self._client.base_url, self._client.capabilities.to_json()
             )
             await settled(self._publish)
+            if outcome in {"complete", "partial"}:
+                await settled(self._tidy)
             report = self._report(outcome)
             self._progress(SyncFinished(report))
         return report
@@ -360,8 +350,16 @@ class _Sync:
 
     def _publish(self) -> None:
         """Publishes what was committed, now or by a sync that was killed before it could."""
-        rows = sync_log_table(self._state)
-        publish(self._root, self._lake, sync_log=rows, options=self._published)
+        keep_ledger(self._lake, self._state, datetime.now(UTC))
+        self._holding.publish(self._published)
+
+    def _tidy(self) -> None:
+        """Looks after the lake in passing; what goes wrong there is no matter of this sync."""
+        try:
+            has_written = any(tally.commits for tally in self._tallies.values())
+            tidy(self._holding, self._progress, has_written=has_written)
+        except WarehouseError as error:
+            _log.warning("the lake was not tidied: %s", error)
 
     def _report(self, outcome: str) -> SyncReport:
         meter = self._client.meter
@@ -423,17 +421,6 @@ def last_ends(state: State) -> dict[tuple[str, str], str]:
         for row in state.sync_log()
         if row["outcome"] in {"complete", "partial"}
     }
-
-
-def sync_log_table(state: State) -> pa.Table:
-    """Returns the sync log in its table's schema."""
-    import pyarrow as pa
-
-    rows = state.sync_log()
-    for row in rows:
-        for name in ("started_at", "ended_at"):
-            row[name] = datetime.fromisoformat(row[name]) if row[name] else None
-    return pa.Table.from_pylist(rows, schema=load_table("sync_log").arrow())
 
 
 @contextmanager

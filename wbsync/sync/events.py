@@ -9,11 +9,13 @@ One that is not replaces what is held, and the report says so.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import run_batch_document
+from wbsync.checksum import Content
 from wbsync.errors import ApiError, AuthenticationError, ExtractError
-from wbsync.extract.metrics import event_times, events_to_metrics
+from wbsync.extract.metrics import content_of_metrics, event_times, events_to_metrics
 from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.plan import HistoryJob, pack_events, plan_events
 from wbsync.sync.segments import run_scope
@@ -130,6 +132,8 @@ class EventSync:
         table = await asyncio.to_thread(
             events_to_metrics, rows[first:], job.run, first_step=first, synced_at=context.synced_at
         )
+        before = held.content if held is not None and goes_on else Content()
+        content = before and before + await asyncio.to_thread(content_of_metrics, table)
         created_at = stored["created_at"]
         reached = Cursor(
             storage_id=stored["storage_id"],
@@ -140,6 +144,8 @@ class EventSync:
             created_at=created_at and created_at.isoformat(),
             tail=event_times(rows[-1:]),
             timeline=job.timeline,
+            source="rows" if is_whole else "sampled",
+            **({} if content is None else asdict(content)),
         )
         if job.reset or (held is not None and not goes_on):
             await context.write(

@@ -410,7 +410,7 @@ class HistorySync:
                 p.job.run,
                 p.history_keys,
                 p.stats,
-                "+".join(sorted(p.sources)) or (p.job.cursor and "export") or None,
+                p.source,
                 context.synced_at,
             )
             for p in done

@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Any
 from wbsync.api import iter_pages, load_document
 from wbsync.errors import NotFoundError
 from wbsync.model import ProjectPath, RunPath
-from wbsync.sync.cursors import Cursor, Cursors
+from wbsync.sync.cursors import Cursors
 from wbsync.tables import load_table, table_names
 
 if TYPE_CHECKING:
     from wbsync.api import Client
     from wbsync.lake.delta import Filter
     from wbsync.sync.context import EntityContext
+    from wbsync.sync.cursors import Cursor
 
 TIMELINES = frozenset({"history", "history_keys", "system_metrics"})
 """Tables whose cursors say which timeline of a run is held; others are read again when it moves."""
-
-NONE = Cursor(storage_id=None, last_step=None, rows=0, claimed_rows=None, claimed_last_step=None)
-"""Says that nothing of a run is held."""
 
 
 async def list_projects(client: Client, entity: str) -> tuple[dict[str, str | None], bool]:
@@ -129,11 +127,12 @@ async def _move(context: EntityContext, old: str, new: str) -> None:
         for name in _tables("project"):
             empty = load_table(name).arrow().empty_table()
             lost = await asyncio.to_thread(_cursors, context, name, new)
-            metadata = Cursors.metadata(dict.fromkeys(lost, NONE)) if lost else None
+            metadata = Cursors.metadata(dict.fromkeys(lost)) if lost else None
             await context.write(name, empty, scope=scope, metadata=metadata)
     for name in _tables("project"):
         held = await asyncio.to_thread(_cursors, context, name, old)
-        reached = dict.fromkeys(held, NONE) | {
+        reached: dict[RunPath, Cursor | None] = dict.fromkeys(held)
+        reached |= {
             replace(run, project=new): replace(cursor, storage_id=None)
             for run, cursor in held.items()
         }

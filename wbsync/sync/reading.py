@@ -6,9 +6,10 @@ to be read once more where it is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from wbsync.checksum import Content
 from wbsync.extract.history import Held, last_step_of
 from wbsync.sync.cursors import Cursor
 from wbsync.sync.plan import LIVE_STATES, HistoryJob, Window, plan_windows
@@ -45,6 +46,9 @@ class Reading:
     is_complete: bool = False
     """Whether all that W&B has was read."""
     sources: set[str] = field(default_factory=set)
+    """Whence rows came: export, rows."""
+    content: Content | None = field(default_factory=Content)
+    """What is held amounts to; None where what was held before was never counted."""
     way: Way = "more"
     rows_before: int = 0
     """Rows that the last try gave."""
@@ -63,7 +67,15 @@ class Reading:
             rows=cursor.rows,
             last_step=cursor.last_step,
             tail=cursor.tail,
+            content=cursor.content,
         )
+
+    @property
+    def source(self) -> str | None:
+        """Returns whence all that is held came, None for nothing."""
+        cursor = self.job.cursor
+        before = (cursor.source or "").split("+") if cursor is not None else []
+        return "+".join(sorted({*self.sources, *before} - {""})) or None
 
     @property
     def held(self) -> Held | None:
@@ -118,6 +130,8 @@ class Reading:
     def take(self, batch: HistoryBatch) -> None:
         """Counts rows that were read."""
         self.rows += batch.rows
+        if self.content is not None:
+            self.content += batch.content
         if batch.last_step is not None:
             is_same = batch.last_step == self.last_step
             self.tail = self.tail + batch.tail if is_same else batch.tail
@@ -143,6 +157,8 @@ class Reading:
             heartbeat_at=heartbeat_at and heartbeat_at.isoformat() if is_complete else None,
             logged_at=self.logged_at if is_complete else None,
             timeline=self.job.timeline,
+            source=self.source,
+            **({} if self.content is None else asdict(self.content)),
         )
 
     def next_try(self) -> Reading | None:
@@ -161,6 +177,7 @@ class Reading:
         job, timeline = self.job, self.job.timeline + (self.job.cursor is not None)
         return replace(
             self, way=way, rows_before=self.rows, rows=0, last_step=None, tail=(), stats={},
+            content=Content(),
             job=HistoryJob(job.run, None, reset=True, timeline=timeline),
             is_reset=False, is_rewritten=False, sources=set(),
         )  # fmt: skip

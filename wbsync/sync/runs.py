@@ -29,6 +29,7 @@ from wbsync.extract.runs import RunRows, build_run_rows, tags_json
 from wbsync.extract.values import parse_time
 from wbsync.model import RunPath
 from wbsync.progress import Drift, PageFetched
+from wbsync.sync.changes import log_changes, log_deletions
 from wbsync.sync.context import project_filter
 from wbsync.sync.drift import find_run_drift
 from wbsync.sync.lineage import complete_lineage
@@ -618,6 +619,8 @@ class RunSync:
         names = set(scope.column("run_id").to_pylist())
         for table in TABLES:
             rows = pa.concat_tables([getattr(b, table) for b in buffer])
+            if table == "runs" and not names.isdisjoint(self._stored):
+                await log_changes(self._context, rows)
             is_new = self._held is not None and names.isdisjoint(self._held[table])
             await self._context.write(table, rows, scope=None if is_new else scope)
 
@@ -651,12 +654,10 @@ class RunSync:
 
     async def _mark_deleted(self) -> None:
         if self._gone:
-            which = ("run_id", "in", sorted(self._gone))
-            await self._context.amend(
-                "runs",
-                [*project_filter(self._context), which],
-                {"deleted_at": self._context.synced_at},
-            )
+            context = self._context
+            where = [*project_filter(context), ("run_id", "in", sorted(self._gone))]
+            await log_deletions(context, where)
+            await context.amend("runs", where, {"deleted_at": context.synced_at})
 
     def _next_bookmark(self, run_count: int | None) -> dict[str, Any]:
         context, bookmark = self._context, self._bookmark or {}

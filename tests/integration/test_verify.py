@@ -1,0 +1,304 @@
+"""Damage of every kind is really done, found, mended, and leaves what was never damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+import wbsync
+from wbsync.lake import Lake
+from wbsync.sandbox.process import Sandbox
+from wbsync.settings import resolve_credentials
+from wbsync.sync import repair as repairs
+from wbsync.sync.holding import held
+from wbsync.sync.verify import Verification, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wbsync.sync.repair import Repair
+
+RUN = {"entity": "sandbox", "project": "main"}
+
+
+def quiet(event: object) -> None:
+    """Takes an event and says nothing."""
+
+
+@dataclass
+class Place:
+    """A warehouse, its server, and what it holds while nothing is wrong."""
+
+    root: Path
+    sandbox: Sandbox
+    content: dict[str, Any]
+
+    @property
+    def lake(self) -> Lake:
+        """The warehouse's lake, opened anew."""
+        return Lake(self.root)
+
+    def verify(self, *, deep: bool = False) -> Verification:
+        """Looks at the warehouse."""
+        with held(self.root, quiet) as holding:
+            return verify(holding, (), quiet, deep=deep)
+
+    def repair(self, *, deep: bool = False) -> Repair:
+        """Mends the warehouse."""
+        return asyncio.run(repairs.repair(self.root, (), resolve_credentials, quiet, deep=deep))
+
+
+@pytest.fixture(scope="module")
+def place(
+    logged: Path, content_of: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """A warehouse of what the SDK logged, with its server running."""
+    data = tmp_path_factory.mktemp("verify") / "sandbox"
+    shutil.copytree(logged, data)
+    root = tmp_path_factory.mktemp("warehouse") / "it's a w"
+    options = ["--exports", "half"]
+    with Sandbox(data, options=options) as sandbox, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_BASE_URL", sandbox.base_url)
+        patch.setenv("WANDB_API_KEY", sandbox.api_key)
+        subprocess.run(
+            [
+                sys.executable, "-m", "wbsync", "sandbox", "seed", "--data", str(data), "--project",
+                "main", "--runs", "3", "--steps", "30", "--keys", "3",
+            ],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+        warehouse = wbsync.open(root)
+        warehouse.sync("sandbox/main")
+        warehouse.sync("sandbox/main", only=["console_logs"])
+        yield Place(root, sandbox, whole(content_of, root))
+
+
+def whole(content_of: Any, root: Path) -> dict[str, Any]:
+    """Returns a warehouse's content, console output included."""
+    with wbsync.open(root) as warehouse:
+        rows = warehouse.sql("SELECT * EXCLUDE (synced_at) FROM console_logs ORDER BY ALL")
+        return {**content_of(root), "console_logs": rows.fetchall()}
+
+
+def rows_where(lake: Lake, table: str, **wanted: Any) -> pa.Table:
+    """Returns held rows by equality."""
+    return lake.read(table, filters=[(name, "=", value) for name, value in wanted.items()])
+
+
+def key_of(table: str, rows: pa.Table) -> pa.Table:
+    """Returns the columns that tell rows of history apart."""
+    return rows.select(["entity", "project", "run_id", "key", "step", "row"])
+
+
+def truncate_file(lake: Lake, table: str) -> None:
+    """Cuts the largest file of a table in half."""
+    file = max(lake.files(table), key=lambda f: f.stat().st_size)
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def rot_file(lake: Lake, table: str) -> None:
+    """Changes bytes at the head of the largest file, whose size and footer stay."""
+    file = max(lake.files(table), key=lambda f: f.stat().st_size)
+    with file.open("r+b") as opened:
+        opened.seek(4)
+        opened.write(b"\xff" * 2000)
+
+
+def delete_file(table: str, lake: Lake) -> None:
+    """Deletes a file of a table."""
+    lake.files(table)[0].unlink()
+
+
+def delete_all(lake: Lake) -> None:
+    """Deletes a file of every table that has one."""
+    for table in lake.tables():
+        for file in lake.files(table)[:1]:
+            file.unlink()
+
+
+def drop_step(lake: Lake, step: int) -> None:
+    """Takes a step of the run `long` out of history, as a writer that lost it would."""
+    rows = rows_where(lake, "history", **RUN, run_id="long", step=step)
+    lake.replace("history", key_of("history", rows), rows.slice(0, 0), {})
+
+
+def double_step(lake: Lake, step: int) -> None:
+    """Writes a step of the run `odd` once more."""
+    lake.append("history", rows_where(lake, "history", **RUN, run_id="odd", step=step), {})
+
+
+def alter_value(lake: Lake) -> None:
+    """Gives one value another number."""
+    rows = rows_where(lake, "history", **RUN, run_id="long", key="loss", step=77)
+    place = rows.schema.get_field_index("value")
+    other = rows.set_column(place, rows.schema.field(place), pa.array([-1.0]))
+    lake.replace("history", key_of("history", rows), other, {})
+
+
+def swap_steps(lake: Lake) -> None:
+    """Loses one value and doubles another: the count of values stays."""
+    lost = rows_where(lake, "history", **RUN, run_id="long", key="loss", step=41)
+    lake.replace("history", key_of("history", lost), lost.slice(0, 0), {})
+    again = rows_where(lake, "history", **RUN, run_id="long", key="loss", step=42)
+    lake.append("history", again, {})
+
+
+Damage = tuple[Callable[[Lake], None], bool, str, str]
+"""What to do, whether a deep look is needed to see it, and what the finding says."""
+
+LEAVES = (
+    "run_config", "run_tags", "run_artifacts", "artifacts", "run_files", "artifact_files",
+    "console_logs", "ledger", "history_keys", "projects",
+)  # fmt: skip
+"""Tables whose rows a sync takes for held by what other tables or cursors say, and those that say
+so."""
+
+ROUNDS: dict[str, list[Damage]] = {
+    "steps": [
+        (lambda lake: drop_step(lake, 17), False, "missing values", "step 17"),
+        (lambda lake: double_step(lake, 5), False, "doubled values", "held twice: step 5"),
+        (lambda lake: lake.drop("run_tags", [], {}), False, "stale catalog", "run_tags"),
+    ],
+    "values": [
+        (alter_value, True, "altered values", "sandbox/main/long"),
+        (swap_steps, True, "doubled values", "sandbox/main/long"),
+        (lambda lake: rot_file(lake, "history"), True, "unreadable file", "history"),
+    ],
+    "cut": [
+        (lambda lake: truncate_file(lake, "history"), False, "truncated file", "history"),
+        (partial(delete_file, "system_metrics"), False, "missing file", "system_me"),
+        (partial(delete_file, "runs"), False, "missing file", "runs"),
+    ],
+    "one by one": [(partial(delete_file, table), False, "missing file", table) for table in LEAVES],
+    "all": [(delete_all, False, "missing file", "artifact_types")],
+}
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_damage_is_found_and_mended(place: Place, content_of: Any, name: str) -> None:
+    """Each damage is named; after a repair the content is that of an undisturbed warehouse."""
+    for damage, deep, kind, where in ROUNDS[name]:
+        damage(place.lake)
+        found = place.verify(deep=deep).problems
+        assert [f for f in found if f.kind == kind and where in f.message], found
+    done = place.repair(deep=deep)
+    assert {f.message for f in found} <= {f.message for f in done.before.problems}
+    assert done.after.problems == []
+    assert place.verify(deep=True).problems == []
+    assert whole(content_of, place.root) == place.content
+
+
+def test_only_what_is_wrong_is_read_again(place: Place) -> None:
+    """A repair of one run asks for the history of that run, and of no other."""
+    double_step(place.lake, 9)
+    asked = len(place.sandbox.requests())
+    done = place.repair()
+    assert [run.run_id for run in done.mended.runs] == ["odd"]
+    history = [
+        r for r in place.sandbox.requests()[asked:]
+        if {"history", "parquetHistory"} & set(r.get("fields") or ())
+    ]  # fmt: skip
+    assert 0 < len(history) <= 2
+
+
+def test_a_repair_that_was_killed_is_ended_by_a_sync(place: Place, content_of: Any) -> None:
+    """Once marks are undone an ordinary sync brings back what was taken out."""
+    truncate_file(place.lake, "history")
+    delete_file("run_summary", place.lake)
+    with held(place.root, quiet) as holding:
+        repairs.mend(holding, verify(holding, (), quiet), quiet)
+    assert place.verify().problems != []
+    wbsync.open(place.root).sync("sandbox/main")
+    assert place.verify(deep=True).problems == []
+    assert whole(content_of, place.root) == place.content
+
+
+def test_verify_needs_neither_network_nor_key(
+    place: Place, content_of: Any, tmp_path: Path
+) -> None:
+    """The command says what is wrong and exits 1; a moved folder is mended without asking W&B."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    env |= {"HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:9"}
+
+    def call(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "wbsync", "-w", str(root), "verify", *args],
+            check=False, env=env, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    root = tmp_path / "moved"
+    shutil.copytree(place.root, root)
+    told = call("--json", "sandbox/main")
+    assert told.returncode == 1
+    facts = json.loads(told.stdout)
+    assert facts["ok"] is False
+    assert {f["kind"] for f in facts["findings"]} == {"stale catalog"}
+    assert str(place.root) in facts["findings"][0]["message"]
+    assert call("--repair").stdout.splitlines()[-1].startswith("all is well")
+    assert whole(content_of, root) == place.content
+    build = max((root / "catalog").glob("[0-9]*.duckdb"), key=lambda p: int(p.stem))
+    os.truncate(build, 5000)
+    told = call()
+    assert (told.returncode, "WRONG  warehouse.duckdb" in told.stdout) == (1, True)
+    mended = call("--repair")
+    assert mended.returncode == 0, mended.stderr
+    assert whole(content_of, root) == place.content
+    with wbsync.open(root) as warehouse:
+        assert warehouse.sql("SELECT count(*) FROM sync_log").fetchall()[0][0] > 0
+
+
+def test_what_w_and_b_deleted_is_said_to_be_lost(
+    place: Place, run_script: Any, tmp_path: Path
+) -> None:
+    """Values of a run that W&B no longer has cannot come back: a repair says so, and once only."""
+    root = tmp_path / "w"
+    shutil.copytree(place.root, root)
+    own = Place(root, place.sandbox, place.content)
+    run_script("delete_run.py", place.sandbox, tmp_path, "sandbox/main/late")
+    wbsync.open(root).sync("sandbox/main")
+    lost = rows_where(own.lake, "history", **RUN, run_id="late", key="loss", step=0)
+    own.lake.replace("history", key_of("history", lost), lost.slice(0, 0), {})
+    done = own.repair()
+    assert done.after.problems == []
+    assert [line for line in done.mended.lost if "sandbox/main/late" in line]
+    again = own.repair(deep=True)
+    assert (again.before.problems, again.mended.lost) == ([], [])
+    for path in own.lake.files("runs"):
+        path.unlink()
+    done = own.repair()
+    assert done.after.problems == []
+    assert [line for line in done.mended.lost if "the row of sandbox/main/late" in line]
+
+
+def test_the_ledger_is_what_is_held(place: Place) -> None:
+    """Each run has an account of rows, steps and values that SQL confirms."""
+    with wbsync.open(place.root) as warehouse:
+        accounts = warehouse.sql(
+            "SELECT run_id, held_rows, held_steps, held_values, last_step, claimed_rows, source"
+            " FROM ledger WHERE table_name = 'history' ORDER BY run_id"
+        ).fetchall()
+        counted = warehouse.sql(
+            "SELECT run_id, count(DISTINCT (step, row)), count(DISTINCT step), count(*), max(step)"
+            " FROM history GROUP BY run_id ORDER BY run_id"
+        ).fetchall()
+        metrics = warehouse.sql(
+            "SELECT l.held_values = (SELECT count(*) FROM system_metrics m"
+            "   WHERE m.run_id = l.run_id), l.source"
+            " FROM ledger l WHERE table_name = 'system_metrics'"
+        ).fetchall()
+    assert [a[:5] for a in accounts] == counted
+    assert all(a[1] == a[5] for a in accounts)
+    assert {a[6] for a in accounts} <= {"export", "rows", "export+rows"}
+    assert set(metrics) == {(True, "rows")}

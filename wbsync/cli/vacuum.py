@@ -1,0 +1,48 @@
+"""`wbsync vacuum`: delete files that nothing needs any more."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from wbsync.cli.options import Globals  # noqa: TC001
+
+
+@click.command()
+@click.option(
+    "--keep", default="7d", show_default=True, metavar="TIME",
+    help="How far back `sql --as-of` and readers with an open file are served: 12h, 7d, 2w.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+@click.pass_obj
+def command(shared: Globals, *, keep: str, dry_run: bool, as_json: bool) -> None:
+    """Delete Parquet files that no table and no published file has needed for a while.
+
+    These are files that were compacted or replaced, and those of syncs that were killed. A sync
+    does it once a day.
+
+    \b
+    Examples:
+      wbsync vacuum --dry-run
+      wbsync vacuum --keep 1d
+    """
+    from wbsync.cli.progress import Watcher
+    from wbsync.sync.care import vacuum_warehouse
+    from wbsync.times import parse_duration
+
+    with Watcher(shared.say) as watcher:
+        done = vacuum_warehouse(shared.root(), parse_duration(keep), watcher, dry_run=dry_run)
+    facts = done.to_dict()
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for garbage in done.garbage:
+        if garbage.files:
+            click.echo(f"{garbage.table}: {len(garbage.files):,} files, {garbage.bytes:,} bytes")
+    click.echo(
+        f"{'would delete' if dry_run else 'deleted'} {facts['files']:,} of"
+        f" {facts['files_before']:,} files, {facts['bytes'] / 1e6:,.1f} MB of"
+        f" {facts['bytes_before'] / 1e6:,.1f} MB"
+    )

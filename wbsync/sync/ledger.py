@@ -1,0 +1,116 @@
+"""Keeps the ledger: what is held of each run, against what W&B claims.
+
+Each commit of history or system metrics carries the cursors of the runs it wrote, and a cursor
+counts and sums what it vouches for. The ledger is those cursors as a table. Its own commits say
+which versions of the tables they have seen, so one that was never made is made by the next sync.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from wbsync.model import RunPath
+from wbsync.sync.cursors import Cursors
+from wbsync.tables import load_table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pyarrow as pa
+
+    from wbsync.lake import Lake
+    from wbsync.state import State
+    from wbsync.sync.cursors import Cursor
+
+LEDGER = "ledger"
+TABLES = ("history", "system_metrics")
+"""Tables whose commits carry cursors that count."""
+
+KEY = ["entity", "project", "run_id", "table_name"]
+_METADATA_KEY = "wbsync.ledger"
+
+
+def keep_ledger(lake: Lake, state: State, now: datetime, *, anew: bool = False) -> bool:
+    """Brings the ledger up to what was committed; says whether it had to be written.
+
+    Args:
+        lake: The warehouse's lake.
+        state: Its state.
+        now: When this is.
+        anew: Whether to write all of it, whatever it holds.
+    """
+    import pyarrow as pa
+
+    held = lake.newest_metadata(LEDGER, _METADATA_KEY)
+    seen: dict[str, int] = {} if anew or held is None else json.loads(held)
+    versions = {table: lake.version(table) for table in TABLES}
+    now_seen = {table: version for table, version in versions.items() if version is not None}
+    if not now_seen or (seen == now_seen and not anew):
+        return False
+    is_older = any(seen.get(table, -1) > version for table, version in now_seen.items())
+    seen = {} if is_older else seen
+    news = [
+        (table, run, cursor)
+        for table, version in now_seen.items()
+        if seen.get(table) != version
+        for run, cursor in Cursors(lake, state, table).committed(seen.get(table)).items()
+    ]
+    if not news and not anew:
+        return False
+    schema = load_table(LEDGER).arrow()
+    rows = [_row(table, run, cursor, now) for table, run, cursor in news if cursor is not None]
+    if seen:
+        named = [{**_key(run), "table_name": table} for table, run, _ in news]
+        scope = pa.Table.from_pylist(named, schema=pa.schema([schema.field(n) for n in KEY]))
+    else:
+        scope = lake.read(LEDGER, columns=KEY)
+    lake.replace(
+        LEDGER,
+        scope,
+        pa.Table.from_pylist(rows, schema=schema),
+        {_METADATA_KEY: json.dumps(now_seen, sort_keys=True)},
+    )
+    return True
+
+
+def read_ledger(lake: Lake, table: str) -> pa.Table:
+    """Returns the ledger's rows that speak of a table."""
+    return lake.read(LEDGER, filters=[("table_name", "=", table)])
+
+
+def counts_of_keys(lake: Lake) -> dict[RunPath, tuple[int, str | None]]:
+    """Returns, run by run, how many values history_keys say are held, and whence they came."""
+    run = ["entity", "project", "run_id"]
+    rows = lake.read("history_keys", columns=[*run, "held_count", "source"])
+    summed = rows.group_by(run).aggregate([("held_count", "sum"), ("source", "max")])
+    return {
+        RunPath(*(row[name] for name in run)): (row["held_count_sum"], row["source_max"])
+        for row in summed.to_pylist()
+    }
+
+
+def checksum_text(checksum: int) -> str:
+    """Returns a checksum as the ledger writes it."""
+    return f"{checksum:016x}"
+
+
+def _key(run: RunPath) -> dict[str, str]:
+    return {"entity": run.entity, "project": run.project, "run_id": run.run_id}
+
+
+def _row(table: str, run: RunPath, cursor: Cursor, now: datetime) -> dict[str, Any]:
+    content = cursor.content
+    return {
+        **_key(run),
+        "table_name": table,
+        "held_rows": cursor.rows,
+        "held_steps": cursor.steps,
+        "held_values": cursor.values,
+        "last_step": cursor.last_step,
+        "claimed_rows": cursor.claimed_rows,
+        "claimed_last_step": cursor.claimed_last_step,
+        "source": cursor.source,
+        "checksum": None if content is None else checksum_text(content.checksum),
+        "synced_at": now,
+    }
