@@ -93,6 +93,7 @@ def test_status_says_when_a_sync_that_changed_nothing_ended(sandbox: Sandbox, he
         (("files", "ls", "--json", "sandbox/main/nope"), 1, "NotFoundError"),
         (("artifact", "show", "--json", "a/b/c:v0"), 1, "WarehouseError"),
         (("sql", "--json", "FROM runs", "-o", "/nowhere/x.json"), 1, "FileNotFoundError"),
+        (("sync", "--json", "--max-minutes", "nan", "x/y"), 2, "BadParameter"),
     ],
 )
 def test_json_says_why_a_command_failed(

@@ -115,3 +115,14 @@ def test_a_table_fits_the_screen(connection: duckdb.DuckDBPyConnection) -> None:
         assert columns == 1 or max(map(len, lines)) <= min(screen, 2 * MAX_CELL_CHARS + 10)
         assert shown.startswith(f"the first {TABLE_ROWS:,} rows")
         assert (f"{columns} of 3 columns" in shown) == (columns < 3)
+
+
+@pytest.mark.parametrize("kind", ["table", "csv", "json"])
+def test_times_too_far_away_for_python_are_texts(
+    connection: duckdb.DuckDBPyConnection, kind: str
+) -> None:
+    """A date that Python does not know hurts neither its own row nor the others of its column."""
+    query = "SELECT unnest([DATE 'infinity', DATE '290000-01-01', DATE '2020-02-03']) AS d"
+    text, _ = written(connection, query, kind)
+    assert "2020-02-03" in text
+    assert text.count("out of range") == 2

@@ -46,6 +46,12 @@ class SyncCommand(click.Command):
         return super().parse_args(ctx, settled)
 
 
+def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of minutes")
+    return value
+
+
 @click.command(cls=SyncCommand)
 @click.argument("sources", nargs=-1, metavar="[ENTITY/PROJECT | ENTITY/GLOB | ENTITY]…")
 @base_url_option
@@ -81,7 +87,8 @@ class SyncCommand(click.Command):
 )  # fmt: skip
 @click.option(
     "--max-minutes", type=click.FloatRange(0, min_open=True), envvar="WBSYNC_MAX_MINUTES",
-    show_envvar=True, help="Stop cleanly after so many minutes; the next sync goes on.",
+    show_envvar=True, callback=_finite,
+    help="Stop cleanly after so many minutes; the next sync goes on.",
 )  # fmt: skip
 @click.option(
     "--watch", metavar="[INTERVAL]", envvar="WBSYNC_WATCH_INTERVAL", show_envvar=True,

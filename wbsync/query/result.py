@@ -200,7 +200,16 @@ class Result:
 def _tuples(rows: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
     if not rows.num_columns:
         return iter(())
-    return iter(list(zip(*(column.to_pylist() for column in rows.columns), strict=True)))
+    return iter(list(zip(*map(_values, rows.columns), strict=True)))
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Returns a column as Python values; as texts where a time is too far away for Python."""
+    try:
+        found: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        found = column.cast("string").to_pylist()
+    return found
 
 
 def unique_names(names: list[str]) -> list[str]:
