@@ -374,3 +374,44 @@ def test_what_a_sync_of_ten_thousand_runs_costs(
             assert report.requests <= budget + 2
             asked = sandbox.requests()[before:]
             assert not {f for r in asked for f in r.get("fields") or ()} & HISTORY_FIELDS
+
+
+HIDDEN = {
+    "history": ["--hide", "history,parquetHistory"],
+    "counts": ["--hide", "historyLineCount"],
+    "both": ["--hide", "history,parquetHistory,historyLineCount,historyKeys"],
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_no_answer_is_no_history(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent, hidden: str
+) -> None:
+    """Rows that are held stay where a server claims some and gives none; well again, all come."""
+    data, late = tmp_path / "data", ["--clock-skew", "86400"]
+    with Sandbox(data) as sandbox:
+        finished(account_of(sandbox), "p", "held", "rewound")
+        Mirror(account_of(sandbox), tmp_path / "w", held_content_of).sync()
+        account = account_of(sandbox)
+        account.upsert("p", "held")
+        account.log("p", "held", rows(3, 2), done=True)
+        account.rewind("p", "rewound", 1)
+        finished(account, "p", "new")
+    # Long after they ended: no row is still on its way.
+    with Sandbox(data, options=[*HIDDEN[hidden], *late]) as sandbox:
+        mirror = Mirror(account_of(sandbox), tmp_path / "w", held_content_of)
+        report = mirror.sync()
+        held = dict(
+            mirror.warehouse.sql("SELECT run_id, count(*) FROM history GROUP BY 1").fetchall()
+        )
+        mirror.warehouse.close()
+        assert held["held"] >= 6
+        assert held["rewound"] >= 4
+        assert (report.outcome == "partial") == (hidden == "history")
+    with Sandbox(data, options=late) as sandbox:
+        account = account_of(sandbox)
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        assert mirror.sync().outcome == "complete"
+        mirror.check()
+        assert not mirror.sync().rows
+        mirror.warehouse.close()

@@ -211,7 +211,9 @@ class Lake:
                 return str(commit.metadata[key])
         return None
 
-    def append(self, table: str, rows: pa.Table, metadata: dict[str, str]) -> int:
+    def append(
+        self, table: str, rows: pa.Table | Sequence[pa.Table], metadata: dict[str, str]
+    ) -> int:
         """Adds rows to a table in one commit, and returns the version.
 
         Raises:
@@ -220,16 +222,19 @@ class Lake:
             WarehouseError: The disk refused.
         """
         schema = load_table(table).arrow()
-        if rows.schema.names != schema.names:
-            raise SchemaMismatchError(f"rows of {table} have the columns {rows.schema.names}")
+        parts = _parts_of(rows)
+        for part in parts:
+            if part.schema.names != schema.names:
+                raise SchemaMismatchError(f"rows of {table} have the columns {part.schema.names}")
         with _Guard(self.path(table)):
-            return self._commit(table, list(self._write(table, [rows])), metadata)
+            new = [action for part in parts for action in self._write(table, [part])]
+            return self._commit(table, new, metadata)
 
     def replace(
         self,
         table: str,
         scope: pa.Table,
-        rows: pa.Table,
+        rows: pa.Table | Sequence[pa.Table],
         metadata: dict[str, str],
         lost: Sequence[Path] = (),
     ) -> int | None:
@@ -240,7 +245,7 @@ class Lake:
         Args:
             table: Table to write.
             scope: What goes: rows whose columns of these names equal one of these rows.
-            rows: What comes, in the table's schema.
+            rows: What comes, in the table's schema; of a segment table, each part key by key.
             metadata: Commit metadata.
             lost: Files that go, whatever was in them: they cannot be read.
 
@@ -253,17 +258,19 @@ class Lake:
         """
         touched = self._files_with(table, scope, lost)
         if not touched and not lost:
-            return self.append(table, rows, metadata) if rows.num_rows or metadata else None
+            comes = any(part.num_rows for part in _parts_of(rows))
+            return self.append(table, rows, metadata) if comes or metadata else None
         with _Guard(self.path(table)), self._connect() as connection:
             connection.register("scope", scope)
             if table in SEGMENT_TABLES:
                 # Each file runs key by key, and so does what comes: what stays of each goes to a
                 # file of its own.
                 remaining = [self._without(connection, table, [f], scope) for f in touched]
-                new = [a for part in (*remaining, [rows]) for a in self._write(table, part)]
+                coming = ([part] for part in _parts_of(rows))
+                new = [a for part in (*remaining, *coming) for a in self._write(table, part)]
             else:
                 stay = self._without(connection, table, touched, scope) if touched else ()
-                new = [*self._write(table, chain(stay, [rows]))]
+                new = [*self._write(table, chain(stay, _parts_of(rows)))]
             gone = _removals([*touched, *lost], data_change=True)
             return self._commit(table, [*new, *gone], metadata)
 
@@ -529,6 +536,10 @@ def _condition(filters: Sequence[Filter]) -> tuple[exp.Condition, dict[str, Any]
         parts.append(among if operator == "in" else held.eq(given))
         parameters[column] = value
     return exp.and_(*parts) if parts else exp.true(), parameters
+
+
+def _parts_of(rows: pa.Table | Sequence[pa.Table]) -> Sequence[pa.Table]:
+    return [rows] if isinstance(rows, pa.Table) else rows
 
 
 def _rows_of(query: exp.Query) -> exp.Select:

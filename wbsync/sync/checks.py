@@ -48,6 +48,7 @@ class HistoryCheck(HistorySync):
                     None,
                     reset=True,
                     timeline=self._cursors[run_id].timeline + 1,
+                    floor=self._cursors[run_id].rows,
                 )
                 for run_id, run in self._runs.items()
                 if run_id in self._cursors and run["deleted_at"] is None

@@ -73,7 +73,7 @@ class EntityContext:
     async def write(
         self,
         table: str,
-        rows: pa.Table,
+        rows: pa.Table | Sequence[pa.Table],
         *,
         scope: pa.Table | None = None,
         metadata: dict[str, str] | None = None,
@@ -82,26 +82,30 @@ class EntityContext:
 
         Args:
             table: Table to write.
-            rows: Rows in the table's schema.
+            rows: Rows in the table's schema, in one part or several.
             scope: Rows that equal one of these in its columns are replaced; None appends.
             metadata: Commit metadata.
         """
-        if scope is None and rows.num_rows == 0 and not metadata:
+        import pyarrow as pa
+
+        parts = [rows] if isinstance(rows, pa.Table) else rows
+        count = sum(part.num_rows for part in parts)
+        if scope is None and count == 0 and not metadata:
             return
         async with self._writer:
             if scope is None:
                 version: int | None = await settled(
-                    lambda: self.lake.append(table, rows, metadata or {})
+                    lambda: self.lake.append(table, parts, metadata or {})
                 )
             else:
                 version = await settled(
-                    lambda: self.lake.replace(table, scope, rows, metadata or {})
+                    lambda: self.lake.replace(table, scope, parts, metadata or {})
                 )
         if version is None:
             return
         self.tally.commits += 1
-        self.tally.rows[table] = self.tally.rows.get(table, 0) + rows.num_rows
-        self.progress(CommitDone(table=table, rows=rows.num_rows))
+        self.tally.rows[table] = self.tally.rows.get(table, 0) + count
+        self.progress(CommitDone(table=table, rows=count))
 
     async def amend(
         self,

@@ -50,11 +50,12 @@ from wbsync.sync.plan import (
     plan_windows,
 )
 from wbsync.sync.reading import Reading, narrowed
-from wbsync.sync.segments import SegmentWriter, run_scope
+from wbsync.sync.segments import SegmentWriter, Staged, run_scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wbsync.model import RunPath
     from wbsync.sync.context import Context
     from wbsync.sync.plan import Stored
 
@@ -74,6 +75,8 @@ class HistorySync:
         self._context = context
         self._runs = runs
         self._writer = SegmentWriter(context)
+        self._staged: dict[RunPath, Staged] = {}
+        """What is to take the place of what is held of a run."""
         self._done: list[Reading] = []
         self._counted: dict[str, Cursor] = {}
         self._is_stopped = False
@@ -154,6 +157,7 @@ class HistorySync:
                 if progress.error is None and progress.is_off and not self._may_come(progress):
                     following = progress.next_try()
                     if following is not None:
+                        self._staged.pop(progress.job.run, None)
                         again.append(following)
                         continue
                 done.append(progress)
@@ -163,11 +167,12 @@ class HistorySync:
                 self._is_stopped = True
                 continue
             if progress.error is not None:
+                self._staged.pop(progress.job.run, None)
                 await self._context.check_server(progress.error)
                 self._context.set_aside(progress.job.run, progress.error)
                 continue
-            await self._complete(progress)
-        self._done.extend(p for p in done if p.error is None)
+            if await self._complete(progress):
+                self._done.append(progress)
         if sum(len(p.stats) for p in self._done) > 10_000:
             await self._write_keys()
 
@@ -221,7 +226,9 @@ class HistorySync:
             keys = node.get("historyKeys") or {}
             exports = node.get("parquetHistory") or {}
             progress.history_keys = keys
-            progress.claimed_rows = int(node.get("historyLineCount") or 0)
+            claimed_rows = node.get("historyLineCount")
+            progress.is_claimed = claimed_rows is not None
+            progress.claimed_rows = int(claimed_rows or 0)
             last_step = keys.get("lastStep")
             progress.claimed_last_step = None if last_step is None else int(last_step)
             progress.urls = list(exports.get("parquetUrls") or [])
@@ -281,9 +288,11 @@ class HistorySync:
 
     async def _take(self, progress: Reading, batch: HistoryBatch) -> None:
         progress.take(batch)
-        reset = progress.job.reset and not progress.is_reset
-        progress.is_reset = progress.is_reset or reset
-        await self._writer.add(batch, progress.cursor(), reset=reset)
+        if progress.job.reset:
+            staged = self._staged.setdefault(progress.job.run, Staged(self._context))
+            await staged.add(batch)
+        else:
+            await self._writer.add(batch, progress.cursor())
         self._context.progress(
             HistoryFetched(run=str(progress.job.run), values=batch.cells, is_last=False)
         )
@@ -376,20 +385,29 @@ class HistorySync:
             progress.sources.add("rows")
             await self._take(progress, batch)
 
-    async def _complete(self, progress: Reading) -> None:
-        """Commits, with the run's last values, that all W&B had was read."""
-        context = self._context
-        reset = progress.job.reset and not progress.is_reset
-        empty = HistoryBatch(progress.job.run, {}, rows=0, last_step=None)
-        progress.is_complete = not (progress.is_off and self._may_come(progress))
-        await self._writer.add(empty, progress.cursor(), reset=reset)
+    async def _complete(self, progress: Reading) -> bool:
+        """Commits, with the run's last values, that all W&B had was read.
+
+        Returns:
+            Whether that may be so; else what is held stays as it is, and the next sync asks again.
+        """
+        context, run = self._context, progress.job.run
+        staged = self._staged.pop(run, None) or Staged(context)
+        is_believed = progress.is_believable
+        progress.is_complete = is_believed and not (progress.is_off and self._may_come(progress))
+        if is_believed and progress.job.reset:
+            await self._writer.replace(run, staged, progress.cursor())
+        elif is_believed:
+            empty = HistoryBatch(run, {}, rows=0, last_step=None)
+            await self._writer.add(empty, progress.cursor())
         if progress.rows < progress.claimed_rows:
             context.skip(
-                str(progress.job.run),
+                str(run),
                 f"W&B claims {progress.claimed_rows} rows of history and gave {progress.rows}"
                 + ("" if progress.is_complete else " so far; the next sync asks again"),
             )
-        context.progress(HistoryFetched(run=str(progress.job.run), values=0, is_last=True))
+        context.progress(HistoryFetched(run=str(run), values=0, is_last=True))
+        return is_believed
 
     async def _finish(self) -> None:
         await self._writer.flush()

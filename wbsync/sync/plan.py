@@ -87,6 +87,8 @@ class HistoryJob:
     """Whether rows that are held belong to a timeline that is no more."""
     timeline: int = 0
     """Number of the timeline that will be held: another one each time rows had to go."""
+    floor: int = 0
+    """Rows that are held and that nothing says are gone: an answer with fewer is not believed."""
 
 
 def plan_history(
@@ -122,23 +124,28 @@ def plan_history(
 
 
 def is_as_claimed(stored: Stored, cursor: Cursor) -> bool:
-    """Says whether W&B claims the same as when all it had was read."""
-    claimed = (stored["history_line_count"] or 0, stored["last_step"])
-    return (cursor.claimed_rows, cursor.claimed_last_step) == claimed
+    """Says whether W&B claims the same as when all it had was read, or claims nothing."""
+    rows, last_step = stored["history_line_count"], stored["last_step"]
+    if cursor.claimed_rows is None:
+        return False
+    is_same_step = last_step == cursor.claimed_last_step or (last_step is None and rows != 0)
+    return bool(rows is None or rows == cursor.claimed_rows) and is_same_step
 
 
 def is_truncated(stored: Stored, cursor: Cursor) -> bool:
     """Says whether W&B now holds another run or timeline than the one a cursor speaks of."""
     if is_other_run(stored, cursor) or cursor.branch_point != stored["branch_point"]:
         return True
-    if cursor.last_step is None and cursor.rows:
+    if cursor.last_step is None and cursor.rows and stored["history_line_count"] is not None:
         # Rows without a step cannot be told from new ones.
         return not is_as_claimed(stored, cursor)
     if cursor.claimed_rows is None:
         return False
-    fewer_rows = (stored["history_line_count"] or 0) < cursor.claimed_rows
-    lower_step = _step(stored["last_step"]) < _step(cursor.claimed_last_step)
-    return fewer_rows or lower_step
+    rows, last_step = stored["history_line_count"], stored["last_step"]
+    if rows is None:  # not claimed, which is not none
+        return False
+    is_lower = last_step is not None and last_step < _step(cursor.claimed_last_step)
+    return rows < cursor.claimed_rows or is_lower
 
 
 def is_other_run(stored: Stored, cursor: Cursor) -> bool:

@@ -32,6 +32,8 @@ class Reading:
     stored: Stored
     logged_at: float | None = None
     claimed_rows: int = 0
+    is_claimed: bool = True
+    """Whether W&B says how many rows there are."""
     claimed_last_step: int | None = None
     history_keys: Any = None
     urls: list[str] = field(default_factory=list)
@@ -41,7 +43,8 @@ class Reading:
     last_step: int | None = None
     tail: Tail = ()
     stats: KeyStats = field(default_factory=dict)
-    is_reset: bool = False
+    floor: int = 0
+    """Rows that are held and that nothing says are gone."""
     is_rewritten: bool = False
     is_complete: bool = False
     """Whether all that W&B has was read."""
@@ -59,11 +62,12 @@ class Reading:
         """Returns a run as it is before anything was read."""
         cursor = job.cursor
         if cursor is None:
-            return cls(job, stored, logged_at, way="whole")
+            return cls(job, stored, logged_at, way="whole", floor=job.floor)
         return cls(
             job,
             stored,
             logged_at,
+            floor=cursor.rows,
             rows=cursor.rows,
             last_step=cursor.last_step,
             tail=cursor.tail,
@@ -117,9 +121,20 @@ class Reading:
         known = 0 if cursor is None else cursor.rows - (cursor.claimed_rows or cursor.rows)
         is_over = self.stored["state"] not in LIVE_STATES
         return self.is_rewritten or (
-            not self.is_current
+            self.is_claimed
+            and not self.is_current
             and (surplus < min(known, 0) or (is_over and surplus > max(known, 0)))
         )
+
+    @property
+    def is_believable(self) -> bool:
+        """Whether what was read may be all there is.
+
+        No rows where W&B claims some, or fewer than it gave before, are a bad moment of the server
+        rather than the truth.
+        """
+        is_all = self.is_claimed and self.rows >= self.claimed_rows
+        return is_all or self.rows >= max(1, self.floor)
 
     @property
     def ends_early(self) -> bool:
@@ -179,7 +194,7 @@ class Reading:
             self, way=way, rows_before=self.rows, rows=0, last_step=None, tail=(), stats={},
             content=Content(),
             job=HistoryJob(job.run, None, reset=True, timeline=timeline),
-            is_reset=False, is_rewritten=False, sources=set(),
+            floor=0 if self.is_rewritten else self.floor, is_rewritten=False, sources=set(),
         )  # fmt: skip
 
 

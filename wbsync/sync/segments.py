@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import TYPE_CHECKING
 
 from wbsync.extract.history import merge_batches
@@ -32,19 +33,14 @@ class SegmentWriter:
         self._cells = 0
         self._turn = asyncio.Lock()
 
-    async def add(self, batch: HistoryBatch, cursor: Cursor, *, reset: bool) -> None:
+    async def add(self, batch: HistoryBatch, cursor: Cursor) -> None:
         """Takes a run's next batch; commits when a segment is full.
 
         Args:
             batch: Values of one run.
             cursor: How far the run is held once they are committed.
-            reset: Whether they replace all that is held of the run.
         """
         async with self._turn:
-            if reset:
-                await self._commit()
-                await self._write([batch], {batch.run: cursor}, scope=run_scope([batch.run]))
-                return
             self._batches.append(batch)
             self._cursors[batch.run] = cursor
             self._cells += batch.cells + SLICE_CELLS * len(batch.slices)
@@ -56,23 +52,67 @@ class SegmentWriter:
         async with self._turn:
             await self._commit()
 
+    async def replace(self, run: RunPath, staged: Staged, cursor: Cursor) -> None:
+        """Puts what was staged in the place of all that is held of a run, in one commit."""
+        async with self._turn:
+            await self._commit()
+            tables = await staged.finish()
+            await self._write(tables, {run: cursor}, scope=run_scope([run]))
+
     async def _commit(self) -> None:
         batches, self._batches = self._batches, []
         cursors, self._cursors = self._cursors, {}
         self._cells = 0
         if batches:
-            await self._write(batches, cursors, scope=None)
+            table = await asyncio.to_thread(merge_batches, batches, self._context.synced_at)
+            await self._write([table], cursors, scope=None)
 
     async def _write(
         self,
-        batches: list[HistoryBatch],
+        tables: list[pa.Table],
         cursors: dict[RunPath, Cursor],
         *,
         scope: pa.Table | None,
     ) -> None:
-        table = await asyncio.to_thread(merge_batches, batches, self._context.synced_at)
-        await self._context.write("history", table, scope=scope, metadata=Cursors.metadata(cursors))
-        self._context.tally.history_values += table.num_rows
+        metadata = Cursors.metadata(cursors)
+        await self._context.write("history", tables, scope=scope, metadata=metadata)
+        self._context.tally.history_values += sum(table.num_rows for table in tables)
+
+
+class Staged:
+    """What is to take the place of all that is held of a run, gathered until all of it has come.
+
+    What is held goes only then: a reader never sees half a run, and nothing is lost where the
+    server breaks off. More than a segment of it waits in files.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._batches: list[HistoryBatch] = []
+        self._cells = 0
+        self._tables: list[pa.Table] = []
+
+    async def add(self, batch: HistoryBatch) -> None:
+        """Takes the next batch."""
+        self._batches.append(batch)
+        self._cells += batch.cells
+        if self._cells >= SEGMENT_CELLS:
+            await asyncio.to_thread(self._spill)
+
+    async def finish(self) -> list[pa.Table]:
+        """Returns what was taken as segments, an empty one for nothing."""
+        last = await asyncio.to_thread(merge_batches, self._batches, self._context.synced_at)
+        return [*self._tables, last] if last.num_rows or not self._tables else self._tables
+
+    def _spill(self) -> None:
+        import pyarrow as pa
+
+        table = merge_batches(self._batches, self._context.synced_at)
+        self._batches, self._cells = [], 0
+        path = str(self._context.scratch / f"{uuid.uuid4().hex}.arrow")
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+        self._tables.append(pa.ipc.open_file(pa.memory_map(path)).read_all())
 
 
 def run_scope(runs: list[RunPath]) -> pa.Table:

@@ -259,6 +259,9 @@ def _compared(
         return _of_run(INCOMPLETE, table, run, f"half read: {rows:,} of {claim:,} rows")
     if rows < claim and claimed < claim:
         return _of_run(INCOMPLETE, table, run, f"{rows:,} of {claim:,} rows that W&B claims")
+    if not rows and claimed:
+        message = f"none of {claim:,} rows that W&B claims were given; sync again"
+        return _of_run(INCOMPLETE, table, run, message)
     if rows < claimed:
         message = f"W&B claims {claimed:,} rows and gave {rows:,}, however it was asked"
         return _of_run(WITHHELD, table, run, message, is_wrong=False)
