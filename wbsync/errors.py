@@ -10,6 +10,7 @@
       QueryError          StatementRefusedError EngineError
       DownloadError       DigestError UnsafePathError
       FilterError         FilterSyntaxError UnknownFieldError UnsupportedOperatorError
+      WritebackError      EditError SpliceError
 
     * also Retryable: the same call may succeed later; `retry_after_s` says when, if the server did.
 
@@ -208,3 +209,15 @@ class UnsupportedOperatorError(FilterError):
         super().__init__(message, at=at)
         self.operator = operator
         """The operator as it was written."""
+
+
+class WritebackError(WbsyncError):
+    """An edit cannot be queued, pushed or undone."""
+
+
+class EditError(WritebackError):
+    """An edit that W&B would not take, or that makes no sense; it is not queued."""
+
+
+class SpliceError(WritebackError):
+    """JSON text cannot be changed at a path: it is no object there."""
