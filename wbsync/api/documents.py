@@ -28,9 +28,9 @@ class Document:
 def load_document(name: str) -> Document:
     """Returns the document of `queries/wandb/<name>.graphql`, with the fragments it shares."""
     text = read_resource(f"queries/wandb/{name}.graphql")
-    match = re.search(r"^query (\w+)", text, re.MULTILINE)
+    match = re.search(r"^(?:query|mutation) (\w+)", text, re.MULTILINE)
     if match is None:
-        raise ValueError(f"queries/wandb/{name}.graphql holds no named query")
+        raise ValueError(f"queries/wandb/{name}.graphql holds no named operation")
     spread = dict.fromkeys(re.findall(r"\.\.\.(\w+)", text))
     shared = [f for f in spread if not re.search(rf"^fragment {f} ", text, re.MULTILINE)]
     files = [f"queries/wandb/fragments/{snake_case(f)}.graphql" for f in shared]
@@ -50,17 +50,18 @@ def snake_case(name: str) -> str:
 
 @cache
 def batch_document(template: str, count: int) -> Document:
-    """Returns a document that asks the same of several objects.
+    """Returns a document that asks, or does, the same of several objects.
 
     Args:
-        template: `queries/wandb/<template>.graphql`: a query of one object aliased `r0`, whose
-            own variables end in 0 and come last.
+        template: `queries/wandb/<template>.graphql`: an operation on one object aliased `r0`,
+            whose own variables end in 0 and come last.
         count: Number of objects; their variables are the template's with 0 to count - 1 at the
             end.
     """
     one = load_document(template)
     match = re.fullmatch(
-        r"\s*query (?P<name>\w+)\((?P<shared>[^)]*?)(?P<own>(?:(?:, )?\$\w+0: [\w!]+)+)\) \{"
+        r"\s*(?P<kind>query|mutation) (?P<name>\w+)"
+        r"\((?P<shared>[^)]*?)(?P<own>(?:(?:, )?\$\w+0: [\w!\[\]]+)+)\) \{"
         r"(?P<head>.*?)(?P<object>(?<=\n)(?P<indent> +)r0: .*?\n(?P=indent)\})(?P<tail>.*)",
         one.text,
         re.DOTALL,
@@ -74,7 +75,8 @@ def batch_document(template: str, count: int) -> Document:
     own = ", ".join(numbered(match["own"].removeprefix(", "), i) for i in range(count))
     shared = f"{match['shared']}, " if match["shared"] else ""
     objects = "\n".join(numbered(match["object"], i) for i in range(count))
-    text = f"query {one.name}({shared}{own}) {{{match['head']}{objects}{match['tail']}"
+    head = f"{match['kind']} {one.name}({shared}{own}) {{{match['head']}"
+    text = f"{head}{objects}{match['tail']}"
     return Document(one.name, text)
 
 

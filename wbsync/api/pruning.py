@@ -99,7 +99,8 @@ def pruned(
         return graphql.SelectionSetNode(selections=tuple(kept)) if kept else None
 
     operation = next(d for d in tree.definitions if isinstance(d, graphql.OperationDefinitionNode))
-    selections = prune(operation.selection_set, "Query", ())
+    kind = operation.operation.value
+    selections = prune(operation.selection_set, kind.title(), ())
     if selections is None:
         return None
     body = graphql.print_ast(selections)
@@ -114,7 +115,7 @@ def pruned(
         if v.variable.name.value in used
     ]
     head = f"({', '.join(variables)})" if variables else ""
-    return Document(document.name, f"query {document.name}{head} {body}")
+    return Document(document.name, f"{kind} {document.name}{head} {body}")
 
 
 @cache

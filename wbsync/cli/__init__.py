@@ -21,7 +21,9 @@ COMMANDS = {
     "doctor": "Check key, server, disk and the published file.",
     "files": "List and get the files of runs.",
     "publish": "Bring warehouse.duckdb up to date with the lake.",
+    "push": "Bring the edits of the queue to W&B.",
     "query": "Ask a question that has a name.",
+    "queue": "Look at edits that wait, and settle conflicts.",
     "registry": "Ask for registries, collections and linked versions.",
     "runs": "Ask for runs as one asks W&B, offline.",
     "sandbox": "A W&B-compatible server for demos and tests.",
@@ -31,6 +33,7 @@ COMMANDS = {
     "sync": "Bring the warehouse in step with W&B.",
     "tables": "List the tables and their columns.",
     "translate": "Print the SQL of a filter in W&B's language.",
+    "undo": "Take back what a push or an edit has done.",
     "vacuum": "Delete files of the lake that nothing needs any more.",
     "verify": "Prove that the warehouse is whole, or say what is wrong.",
 }

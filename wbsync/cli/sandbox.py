@@ -57,6 +57,10 @@ def _names(text: str | None) -> tuple[str, ...]:
     "--fault-kinds", metavar="KIND,…", default="500,502,timeout,cut,graphql,partial",
     show_default=True, help="Which bad answers.",
 )  # fmt: skip
+@click.option(
+    "--hang", "hang_s", type=click.FloatRange(0), default=120, show_default=True, metavar="SECONDS",
+    help="How long an answer that never comes keeps its connection open.",
+)  # fmt: skip
 @click.option("--seed", type=int, help="Makes faults and searches repeatable.")
 @click.option(
     "--without", metavar="FIELD,…",
@@ -106,6 +110,7 @@ def serve(
     rate_limit: str | None,
     fault_rate: float,
     fault_kinds: str,
+    hang_s: float,
     seed: int | None,
     without: str | None,
     deny: str | None,
@@ -148,7 +153,7 @@ def serve(
         ) from error
     options = Options(
         exports=exports, latency_ms=latency_ms, rate_limit=rate_limit, fault_rate=fault_rate,
-        fault_kinds=_names(fault_kinds), seed=seed, without=_names(without),
+        fault_kinds=_names(fault_kinds), hang_s=hang_s, seed=seed, without=_names(without),
         max_page_rows=max_page_rows, denied=_names(deny), hidden=_names(hide),
         crash_after_s=crash_after_s, lag_s=lag_s,
         ignore=_names(ignore), has_offset_cursors=offset_cursors, unstamped=_names(unstamped),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wbsync.settings import Credentials
     from wbsync.sync.estimate import Estimate
     from wbsync.sync.watch import Round
+    from wbsync.writeback.push import PushReport
 
 MAY_STAND_ALONE = frozenset({"--wait", "--watch"})
 """Options whose value may be left out."""
@@ -99,6 +100,7 @@ def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -
     help="Where another sync holds the warehouse, wait so long for it, or as long as it takes.",
 )  # fmt: skip
 @click.option("--retry", is_flag=True, help="Try runs that were set aside at once.")
+@click.option("--push", "pushes", is_flag=True, help="Push the edits that wait in the queue first.")
 @click.option(
     "-j", "--concurrency", type=click.IntRange(1, 32), default=4, show_default=True,
     envvar="WBSYNC_CONCURRENCY", show_envvar=True, help="Requests and downloads in flight.",
@@ -133,6 +135,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     credentials = shared.credentials(None, configuration)
     shared.say.detail(f"key from {credentials.source}; server {credentials.base_url}")
     work = Work(Path(configuration["warehouse"]), credentials, flags, configuration, shared.say)
+    if flags.get("pushes") and (flags.get("dry_run") or "watch" in flags):
+        raise click.UsageError("--push goes neither with --dry-run nor with --watch")
     if flags.get("dry_run"):
         if "watch" in flags:
             raise click.UsageError("--dry-run and --watch exclude each other")
@@ -188,15 +192,32 @@ class Work:
         """Syncs once, and prints the report."""
         from wbsync.cli.interrupt import run_until_told
 
+        pushed = self._push()
         report = run_until_told(self._sync)
+        is_pushed = pushed is None or pushed.outcome == "complete"
         if self._as_json:
-            click.echo(json.dumps(report.to_dict()))
+            facts = report.to_dict()
+            click.echo(json.dumps(facts | {"push": pushed.to_dict()} if pushed else facts))
         elif self._say.quiet:
             for skipped in report.skipped[:20]:
                 self._say.error(f"skipped {skipped.what}: {skipped.reason}")
         else:
             _print_report(report, str(self._root))
-        return ExitCode.OK if report.outcome == "complete" else ExitCode.PARTIAL
+        return ExitCode.OK if report.outcome == "complete" and is_pushed else ExitCode.PARTIAL
+
+    def _push(self) -> PushReport | None:
+        """Pushes what waits, if that was asked for."""
+        if not self._flags.get("pushes"):
+            return None
+        from wbsync.cli.push import print_report, run_push
+        from wbsync.writeback.queue import QUEUE_FILE
+
+        if not (self._root / QUEUE_FILE).is_file():
+            return None
+        report = run_push(self._say, self._root, self._credentials)
+        if not (self._as_json or self._say.quiet):
+            print_report(report)
+        return report
 
     def look(self) -> int:
         """Prints what a sync would do and cost."""

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from wbsync.sandbox.store import Store
 
 
+MAX_TAGS = 20
+"""Tags in one mutation, as the SDK's input types say."""
+
+
 def touch(store: Store, collection_pk: int) -> None:
     """Notes that a collection has changed."""
     store.write("UPDATE collections SET updatedAt = ? WHERE pk = ?", now(), collection_pk)
@@ -239,6 +243,8 @@ def edit_tags(scope: Scope, values: dict[str, Any], *, adds: bool) -> dict[str, 
     if row is None or not scope.may_see(row["entity_pk"]):
         raise GraphQLError(f"collection {values['artifactCollectionName']} not found")
     names = [tag["tagName"] for tag in values["tags"]]
+    if not 1 <= len(names) <= MAX_TAGS:
+        raise GraphQLError(f"one mutation takes 1 to {MAX_TAGS} tags")
     statement = (
         "INSERT OR IGNORE INTO collection_tags VALUES (?, ?)"
         if adds

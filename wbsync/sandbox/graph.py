@@ -203,8 +203,21 @@ class Query:
         return views.find_view(self.scope, id)
 
 
+STATES_FROM = {
+    "pending": {"running", "failed", "crashed", "preempted"},
+    "failed": {"pending", "running"},
+}
+"""State that a run may be set to, and from which: what the SDK's `Run.update_state` documents."""
+
+
 def _update_run_state(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
     pk = runs.run_by_id(scope, values["id"])
+    row = scope.store.row("SELECT state, sweep_pk FROM runs WHERE pk = ?", pk)
+    assert row is not None
+    if row["sweep_pk"] is not None:
+        raise GraphQLError("the state of a run of a sweep cannot be updated")
+    if row["state"] not in STATES_FROM.get(values["state"], ()):
+        raise GraphQLError(f"a run cannot go from {row['state']} to {values['state']}")
     scope.store.write(
         "UPDATE runs SET state = ?, updatedAt = ? WHERE pk = ?", values["state"], now(), pk
     )

@@ -57,6 +57,8 @@ class Options:
     """Fields of a run whose edits do not move its `updatedAt`."""
     fault_rate: float = 0
     fault_kinds: tuple[str, ...] = ()
+    hang_s: float = 120.0
+    """How long an answer that never comes keeps its connection open."""
     seed: int | None = None
     storage_url: str = ""
     """Base URL of the storage port, known once it is bound."""

@@ -416,6 +416,8 @@ def upsert_bucket(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
     for tag in values.get("tags") or []:
         if not 1 <= len(tag) <= MAX_TAG_CHARS:
             raise GraphQLError(f"invalid tag {tag!r}: must have 1 to {MAX_TAG_CHARS} characters")
+    for field in ("config", "summaryMetrics"):
+        _check_object(field, values.get(field))
     with store.transaction():
         inserted = False
         if values.get("id"):
@@ -438,6 +440,16 @@ def upsert_bucket(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
         if inserted:
             _fork(scope, pk)
     return {"bucket": load_runs(scope, [pk])[0], "inserted": inserted}
+
+
+def _check_object(field: str, text: str | None) -> None:
+    """Refuses what is no JSON object; NaN and infinities, which the SDK writes, are let through."""
+    try:
+        is_object = text is None or isinstance(json.loads(text), dict)
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise GraphQLError(f"invalid {field}: it is no JSON object")
 
 
 def _insert(scope: Scope, project_pk: int, name: str) -> int:

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 FAULT_KINDS = ("500", "502", "timeout", "cut", "graphql", "partial")
 
-HANG_S = 120.0
-"""How long an answer that never comes keeps its connection open."""
-
 _PERIODS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
@@ -170,7 +167,7 @@ class Weather:
         else:
             start, body_bytes = await self._applied(scope, receive)
             if kind == "timeout":
-                await _hang(receive)
+                await _hang(receive, options.hang_s)
             elif kind == "cut":
                 size = str(max(len(body_bytes), 2)).encode()
                 kept = [h for h in start["headers"] if h[0] != b"content-length"]
@@ -207,13 +204,13 @@ async def _drain(receive: Receive) -> None:
         pass
 
 
-async def _hang(receive: Receive) -> None:
+async def _hang(receive: Receive, seconds: float) -> None:
     async def gone() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
 
     try:
-        await asyncio.wait_for(gone(), HANG_S)
+        await asyncio.wait_for(gone(), seconds)
     except TimeoutError:
         return
 

@@ -44,7 +44,8 @@ MISSING: Final = Missing.MISSING
 KINDS = ("run", "artifact", "artifact_collection")
 ACTIONS = ("add", "remove", "set", "append", "unset")
 
-MAX_TAG_CHARS = 64
+MAX_TAG_CHARS = {"run": 64, "artifact": 128, "artifact_collection": 128}
+"""As the SDK checks tags of runs, and its input types those of artifacts."""
 MAX_ALIAS_CHARS = 128
 MAX_METADATA_KEYS = 100
 MAX_VALUE_BYTES = 10_000_000
@@ -243,10 +244,9 @@ def _check_text(value: Any, where: str) -> None:
 
 def _check_tag(tag: Any, kind: str, where: str) -> None:
     _check_text(tag, where)
-    if not 1 <= len(tag) <= MAX_TAG_CHARS:
-        raise EditError(
-            f"{where}: a tag has 1 to {MAX_TAG_CHARS} characters, {_short(tag)} has {len(tag)}"
-        )
+    most = MAX_TAG_CHARS[kind]
+    if not 1 <= len(tag) <= most:
+        raise EditError(f"{where}: a tag has 1 to {most} characters, {_short(tag)} has {len(tag)}")
     if tag != tag.strip():
         raise EditError(f"{where}: W&B takes the spaces around {_short(tag)} away; leave them out")
     if kind != "run" and not _ARTIFACT_TAG.fullmatch(tag):
@@ -355,7 +355,13 @@ def changes(operation: Operation) -> bool:
     return not same(apply(operation, operation.base), operation.base, operation.form)
 
 
-def inverse(operation: Operation, before: Any, after: Any, restore: str | None = None) -> Operation:
+def inverse(
+    operation: Operation,
+    before: Any,
+    after: Any,
+    restore: str | None = None,
+    made_from: int | None = None,
+) -> Operation:
     """Returns the operation that takes back what an applied one has changed.
 
     Args:
@@ -363,6 +369,7 @@ def inverse(operation: Operation, before: Any, after: Any, restore: str | None =
         before: Value of the field when it was.
         after: What was made of it.
         restore: JSON text that it replaced, of a leaf.
+        made_from: Keys of the path down to the first that it has made, of a leaf.
 
     Raises:
         EditError: W&B offers no way back.
@@ -389,7 +396,12 @@ def inverse(operation: Operation, before: Any, after: Any, restore: str | None =
             target = replace(target, name=collection, storage_id=before, created_at=None)
         return replace(operation, target=target, action="add", base=after)
     if before is MISSING:
-        return replace(operation, action="unset", value=MISSING, base=after, restore=None)
+        path = operation.path[:made_from]
+        for key in reversed(operation.path[len(path) :]):
+            after = {key: after}
+        return replace(
+            operation, action="unset", path=path, value=MISSING, base=after, restore=None
+        )
     if operation.form == "text":
         before = before or ""
     return replace(operation, action="set", value=before, base=after, restore=restore)

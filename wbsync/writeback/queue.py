@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS operations (
     created_at TEXT, field TEXT NOT NULL, path TEXT NOT NULL, action TEXT NOT NULL,
     value TEXT, base TEXT, restore TEXT,
     state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, changed_at TEXT NOT NULL,
-    error TEXT, before TEXT, after TEXT, theirs TEXT, replaced TEXT, push_id TEXT
+    error TEXT, before TEXT, after TEXT, theirs TEXT, replaced TEXT, made_from INTEGER, push_id TEXT
 );
 CREATE INDEX IF NOT EXISTS operations_by_state ON operations (state);
 CREATE INDEX IF NOT EXISTS operations_by_target ON operations (kind, entity, project, name);
@@ -113,6 +113,8 @@ class Entry:
     """Value that W&B holds; says something in conflict."""
     replaced: str | None
     """JSON text of the leaf that was replaced or taken away."""
+    made_from: int | None
+    """Keys of the path down to the first that was not there before; None where all were."""
     push_id: str | None
     """Push that touched it last."""
 
@@ -161,6 +163,7 @@ class Change:
     after: Any = MISSING
     theirs: Any = MISSING
     replaced: str | None = None
+    made_from: int | None = None
     push_id: str | None = None
 
 
@@ -337,7 +340,7 @@ class Queue:
                 "SELECT o.op_id, o.edit_id, o.kind, o.entity, o.project, o.name, o.storage_id,"  # noqa: S608
                 " o.created_at, o.field, o.path, o.action, o.value, o.base, o.restore, o.state,"
                 " o.attempts, o.changed_at, o.error, o.before, o.after, o.theirs, o.replaced,"
-                " o.push_id, e.who, e.why, e.origin, e.command, e.undoes, e.made_at"
+                " o.made_from, o.push_id, e.who, e.why, e.origin, e.command, e.undoes, e.made_at"
                 f" FROM operations o JOIN edits e USING (edit_id) WHERE {where} ORDER BY o.op_id"
                 " LIMIT ?",
                 (*parameters, -1 if limit is None else limit),
@@ -540,7 +543,7 @@ def _row(operation: Operation, edit_id: str, now: str) -> tuple[Any, ...]:
 def _entry(row: tuple[Any, ...], edits: dict[str, Edit]) -> Entry:
     edit_id = row[1]
     if edit_id not in edits:
-        who, why, origin, command, undoes, made_at = row[23:]
+        who, why, origin, command, undoes, made_at = row[24:]
         edits[edit_id] = Edit(
             who, why, origin, command, undoes, edit_id, datetime.fromisoformat(made_at)
         )
@@ -550,7 +553,7 @@ def _entry(row: tuple[Any, ...], edits: dict[str, Edit]) -> Entry:
     )  # fmt: skip
     return Entry(
         row[0], edits[edit_id], operation, row[14], row[15], datetime.fromisoformat(row[16]),
-        row[17], _decode(row[18]), _decode(row[19]), _decode(row[20]), row[21], row[22],
+        row[17], _decode(row[18]), _decode(row[19]), _decode(row[20]), row[21], row[22], row[23],
     )  # fmt: skip
 
 
@@ -564,12 +567,12 @@ def _move(connection: sqlite3.Connection, changes: Iterable[Change], now: str) -
     )
     connection.executemany(
         "UPDATE operations SET state = ?1, changed_at = ?2, error = ?3, before = ?4, after = ?5,"
-        " theirs = ?6, replaced = ?7, push_id = coalesce(?8, push_id),"
-        " attempts = attempts + (?1 = 'sending') WHERE op_id = ?9",
+        " theirs = ?6, replaced = ?7, made_from = ?8, push_id = coalesce(?9, push_id),"
+        " attempts = attempts + (?1 = 'sending') WHERE op_id = ?10",
         (
             (
                 c.state, now, c.error, _encode(c.before), _encode(c.after), _encode(c.theirs),
-                c.replaced, c.push_id, c.op_id,
+                c.replaced, c.made_from, c.push_id, c.op_id,
             )
             for c in changes
         ),

@@ -1,0 +1,103 @@
+"""What the commands about edits share: how changes are shown, and which are meant."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from wbsync.cli.diagnostics import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wbsync.cli.options import Globals
+    from wbsync.writeback import Entry, Queue
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+MAX_SHOWN_CHARS = 48
+
+
+def who_am_i() -> str:
+    """Returns who makes edits on this machine: the login there."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def value_text(value: Any, *, is_short: bool = True) -> str:
+    """Returns a value as one line; `(none)` for what is not there."""
+    from wbsync.writeback import MISSING
+    from wbsync.writeback.operations import json_text
+
+    if value is MISSING:
+        return "(none)"
+    text = plain(json_text(value))
+    return f"{text[: MAX_SHOWN_CHARS - 1]}…" if is_short and len(text) > MAX_SHOWN_CHARS else text
+
+
+def change_text(entry: Entry, *, is_short: bool = True) -> str:
+    """Returns what an operation does, as one line."""
+    operation = entry.operation
+
+    def show(value: Any) -> str:
+        return value_text(value, is_short=is_short)
+
+    if operation.action in {"add", "remove"}:
+        return f"{'+' if operation.action == 'add' else '-'} {show(operation.value)}"
+    if operation.action == "append":
+        return f"… + {show(operation.value)}"
+    return f"{show(operation.base)} → {show(entry.mine)}"
+
+
+def choosing_options(function: F) -> F:
+    """Adds what says which operations are meant; they arrive as `chosen`, arguments of entries."""
+
+    @click.argument("op_ids", nargs=-1, type=click.IntRange(1), metavar="[OP]…")
+    @click.option("--edit", "edit_id", metavar="EDIT", help="Operations of this edit.")
+    @click.option("--push", "push_id", metavar="PUSH", help="Operations of this push.")
+    @click.option("--project", metavar="ENTITY/PROJECT", help="Operations on this project.")
+    @click.option("--runs", "names", multiple=True, metavar="ID", help="On this run; repeatable.")
+    @click.option("--field", metavar="FIELD", help="On this field, for example tags or config.")
+    @functools.wraps(function)
+    def wrapper(
+        *args: Any,
+        op_ids: tuple[int, ...],
+        edit_id: str | None,
+        push_id: str | None,
+        project: str | None,
+        names: tuple[str, ...],
+        field: str | None,
+        **kwargs: Any,
+    ) -> Any:
+        from wbsync.model import ProjectPath
+
+        chosen: dict[str, Any] = {
+            "op_ids": op_ids, "edit_id": edit_id, "push_id": push_id, "names": names, "field": field
+        }  # fmt: skip
+        if project is not None:
+            path = ProjectPath.parse(project)
+            chosen |= {"entity": path.entity, "project": path.project}
+        return function(*args, chosen=chosen, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def is_empty(chosen: dict[str, Any]) -> bool:
+    """Says whether no operation in particular is meant."""
+    return not any(value for value in chosen.values())
+
+
+def open_queue(shared: Globals) -> Queue:
+    """Returns the queue of the warehouse.
+
+    Raises:
+        WarehouseError: There is no warehouse.
+    """
+    from wbsync.writeback import Queue
+
+    return Queue(shared.root())

@@ -1,0 +1,392 @@
+"""The three-way merge: what an edit was based on, what it makes of it, what W&B holds now.
+
+The rules, field by field (docs/write-back.md has them as a table):
+
+- Tags are a set. Adding and taking away commute with whatever others did: never a conflict.
+- A text, a leaf, an alias or a state that W&B holds as the edit found it is changed.
+- One that W&B holds as the edit wants it is left: equal changes are no conflict.
+- Text is appended to whatever notes there are now.
+- Anything else was changed on both sides: a conflict, and nothing is written.
+
+Operations on one place are taken together, as a chain: W&B may hold what any of them makes.
+
+Of what a push had begun to send when it was cut short, nobody knows what arrived. W&B tells: a
+field that holds what was sent has arrived, one that holds what was there before has not. Where
+someone has changed it since, other fields of the same mutation may tell; where nothing does, tags
+and appended notes wait as conflicts, lest they be applied twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wbsync.errors import EditError, SpliceError
+from wbsync.writeback.operations import (
+    MAX_METADATA_KEYS,
+    MAX_VALUE_BYTES,
+    MISSING,
+    SETTABLE_STATES,
+    Operation,
+    apply,
+    json_text,
+    leaf_at,
+    same,
+    with_leaf,
+)
+from wbsync.writeback.present import Present, Slot, slot_of
+from wbsync.writeback.splice import Spliced, set_leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from wbsync.writeback.queue import Entry
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of an operation."""
+
+    entry: Entry
+    outcome: str
+    """send (it must be written), held (W&B has it), conflict, refused (it never will be), wait, or
+    dropped (for theirs)."""
+    before: Any = MISSING
+    after: Any = MISSING
+    theirs: Any = MISSING
+    reason: str | None = None
+    replaced: str | None = None
+    made_from: int | None = None
+
+
+@dataclass(slots=True)
+class Merged:
+    """What becomes of the operations on some things, and what is to be written of each."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    values: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    """Target to fields to write: tags, texts and flags."""
+    texts: dict[Key, dict[str, str]] = field(default_factory=dict)
+    """Target to JSON fields to write, as texts."""
+    holders: dict[Slot, tuple[Operation, str | None]] = field(default_factory=dict)
+    """Alias to the operation that moves it, and who has it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a push may do where it is not plain."""
+
+    on_conflict: str = "fail"
+    """fail (wait), mine (write over what others changed) or theirs (drop the edit)."""
+    force: bool = False
+    """Whether config and summary of live runs are written."""
+
+
+def merge(
+    entries: Iterable[Entry],
+    presents: Mapping[Key, Present],
+    policy: Policy | None = None,
+    acknowledged: Collection[int] = (),
+) -> Merged:
+    """Returns what becomes of operations.
+
+    Args:
+        entries: Open operations, in the order in which they were queued; all those on the aliases
+            of a collection at once.
+        presents: What W&B holds, by the key of the target.
+        policy: What may be done; None does only what is plain.
+        acknowledged: Operations in `sending` of which W&B has said that they were done.
+    """
+    merging = _Merging(presents, policy or Policy())
+    there = [entry for entry in entries if merging.is_there(entry)]
+    still_open = merging.settle_sent(there, acknowledged)
+    for chain in _chains([entry for entry in still_open if merging.is_allowed(entry)]):
+        merging.take(chain)
+    return merging.finish()
+
+
+def _chains(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Returns operations by place, in order.
+
+    A change of a group of leaves stands between changes of a leaf in it: order counts there.
+    """
+    chains: list[list[Entry]] = []
+    latest: dict[Slot, int] = {}
+    for entry in entries:
+        slot = slot_of(entry.operation)
+        at = latest.get(slot)
+        if entry.operation.form == "leaf" and at is not None:
+            head, path = slot[:-1], slot[-1]
+            overlapping = [
+                index
+                for other, index in latest.items()
+                if other != slot and other[:-1] == head and _overlap(other[-1], path)
+            ]
+            if any(index > at for index in overlapping):
+                at = None
+        if at is None:
+            latest[slot] = len(chains)
+            chains.append([])
+            at = latest[slot]
+        chains[at].append(entry)
+    return chains
+
+
+def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    count = min(len(one), len(other))
+    return one[:count] == other[:count]
+
+
+class _Merging:
+    """One merge."""
+
+    def __init__(self, presents: Mapping[Key, Present], policy: Policy) -> None:
+        self._presents = presents
+        self._policy = policy
+        self._merged = Merged()
+        self._leaves: dict[tuple[Key, str], dict[str, Any]] = {}
+        """JSON fields as they are to be."""
+        self._texts: dict[tuple[Key, str], str] = {}
+        self._values: dict[Slot, Any] = {}
+        """Everything else as it is to be, where it changes."""
+        self._movers: dict[Slot, Operation] = {}
+
+    def _say(self, entry: Entry, outcome: str, **facts: Any) -> None:
+        self._merged.verdicts.append(Verdict(entry, outcome, **facts))
+
+    def is_there(self, entry: Entry) -> bool:
+        """Says whether what an operation changes is there and open to edits; if not, says why."""
+        problem = self._presents[entry.target.key].problem
+        if problem is not None:
+            self._say(entry, "refused", reason=problem)
+        return problem is None
+
+    def is_allowed(self, entry: Entry) -> bool:
+        """Says whether an operation may be written now; if not, says why."""
+        operation = entry.operation
+        present = self._presents[operation.target.key]
+        if operation.field in {"config", "summary"} and present.is_live and not self._policy.force:
+            reason = (
+                f"the run is {present.state}: its process may write its {operation.field} anew;"
+                " push when it has ended, or with --force"
+            )
+            self._say(entry, "wait", reason=reason)
+            return False
+        if operation.field == "state" and (problem := _state_problem(operation, present)):
+            self._say(entry, "refused", reason=problem)
+            return False
+        return True
+
+    def settle_sent(self, entries: Sequence[Entry], acknowledged: Collection[int]) -> list[Entry]:
+        """Settles what had arrived of what was being sent; returns what is still to be done."""
+        groups: dict[Any, list[Entry]] = {}
+        for entry in entries:
+            if entry.state == "sending":
+                groups.setdefault(_mutation_of(entry.operation), []).append(entry)
+        settled: set[int] = set()
+        for group in groups.values():
+            chains = [(chain, self._arrival(chain, acknowledged)) for chain in _chains(group)]
+            has_arrived = any(arrival is True for _, arrival in chains)
+            for chain, arrival in chains:
+                if arrival is True or (arrival is None and has_arrived):
+                    for entry in chain:
+                        self._say(
+                            entry, "held", before=entry.before, after=entry.after,
+                            replaced=entry.replaced, made_from=entry.made_from,
+                        )  # fmt: skip
+                elif arrival is None and not self._is_harmless(chain):
+                    current = self._current(chain[0].operation)
+                    for entry in chain:
+                        self._conflict(
+                            entry,
+                            current,
+                            "a push that was cut short had begun to send it, and someone has"
+                            " changed the field since: whether it had arrived is unknown",
+                        )
+                else:
+                    continue
+                settled.update(entry.op_id for entry in chain)
+        return [entry for entry in entries if entry.op_id not in settled]
+
+    def _arrival(self, chain: Sequence[Entry], acknowledged: Collection[int]) -> bool | None:
+        """Says whether what was sent of a chain has arrived; None where nothing tells."""
+        operation = chain[0].operation
+        form = operation.form
+        is_acknowledged = all(entry.op_id in acknowledged for entry in chain)
+        if is_acknowledged and operation.field == "stop":
+            return True  # not every server shows that it was asked to stop a run
+        before, after = chain[0].before, chain[-1].after
+        current = self._current(operation)
+        if same(current, after, form):
+            return True
+        if same(current, before, form):
+            return False
+        if is_acknowledged:
+            return True
+        if form == "set":
+            # Others changed other tags: whether ours are there is told one by one.
+            held, was, wanted = set(current), set(before or ()), set(after or ())
+            if wanted - was <= held and not (was - wanted) & held:
+                return True
+        if operation.action == "append" and isinstance(current, str):
+            added = (after or "").removeprefix(before or "")
+            if added and current.count(added) > (before or "").count(added):
+                return True
+        return None
+
+    def _is_harmless(self, chain: Sequence[Entry]) -> bool:
+        """Says whether sending again what may have arrived can do nothing twice.
+
+        A text or a leaf that is neither what was nor what was sent is a conflict in any case.
+        """
+        operation = chain[0].operation
+        return operation.form != "set" and all(e.operation.action != "append" for e in chain)
+
+    def _current(self, operation: Operation) -> Any:
+        """Returns the value of a field, with what was taken before in this merge."""
+        key = operation.target.key
+        if operation.form == "leaf":
+            place = (key, operation.field)
+            if place not in self._leaves:
+                self._leaves[place] = self._presents[key].leaves(operation.field)
+            return leaf_at(self._leaves[place], operation.path)
+        slot = slot_of(operation)
+        if slot in self._values:
+            return self._values[slot]
+        return self._presents[key].value_of(operation)
+
+    def take(self, chain: Sequence[Entry]) -> None:
+        """Merges operations on one place."""
+        operation = chain[0].operation
+        form = operation.form
+        current = self._current(operation)
+        if form == "set":
+            for entry in chain:
+                current = self._step(entry, current, apply(entry.operation, current))
+            return
+        if operation.field == "stop":
+            is_live = self._presents[operation.target.key].is_live
+            for entry in chain:
+                current = self._step(entry, current if is_live else True, True)
+            return
+        steps = [operation.base]
+        for entry in chain:
+            steps.append(apply(entry.operation, steps[-1]))
+        reached = [i for i, value in enumerate(steps) if same(current, value, form)]
+        if reached:
+            done = reached[-1]
+            for entry in chain[:done]:
+                self._say(entry, "held", before=current, after=current)
+            for entry in chain[done:]:
+                current = self._step(entry, current, apply(entry.operation, current))
+        elif all(e.operation.action == "append" for e in chain):
+            for entry in chain:
+                current = self._step(entry, current, apply(entry.operation, current))
+        elif self._policy.on_conflict == "mine":
+            for entry in chain:
+                current = self._step(
+                    entry, current, apply(entry.operation, current), is_plain=False
+                )
+        else:
+            for entry in chain:
+                self._conflict(entry, current, "someone has changed it in W&B since")
+
+    def _conflict(self, entry: Entry, current: Any, reason: str) -> None:
+        outcome = "dropped" if self._policy.on_conflict == "theirs" else "conflict"
+        self._say(entry, outcome, theirs=current, reason=reason)
+
+    def _step(self, entry: Entry, current: Any, wanted: Any, *, is_plain: bool = True) -> Any:
+        """Takes one operation; returns the value after it."""
+        operation = entry.operation
+        if same(current, wanted, operation.form):
+            self._say(entry, "held", before=current, after=current)
+            return current
+        spliced = None
+        if operation.form == "leaf":
+            place = (operation.target.key, operation.field)
+            try:
+                leaves = with_leaf(self._leaves[place], operation.path, wanted)
+                spliced = self._splice(operation, wanted, restores=is_plain)
+            except (EditError, SpliceError) as error:
+                self._conflict(entry, current, str(error))
+                return current
+            if reason := _too_much(operation, leaves, spliced.text):
+                self._say(entry, "refused", reason=reason)
+                return current
+            self._leaves[place], self._texts[place] = leaves, spliced.text
+        else:
+            slot = slot_of(operation)
+            self._values[slot] = wanted
+            self._movers[slot] = operation
+        self._say(
+            entry, "send", before=current, after=wanted,
+            replaced=None if spliced is None else spliced.replaced,
+            made_from=None if spliced is None else spliced.made_from,
+        )  # fmt: skip
+        return wanted
+
+    def _splice(self, operation: Operation, wanted: Any, *, restores: bool) -> Spliced:
+        place = (operation.target.key, operation.field)
+        text = self._texts.get(place, self._presents[place[0]].texts[operation.field])
+        value = None if wanted is MISSING else json_text(wanted)
+        restores = restores and operation.restore is not None and value is not None
+        return set_leaf(
+            text,
+            operation.path,
+            operation.restore if restores else value,
+            is_config=operation.field == "config",
+            restores=restores,
+        )
+
+    def finish(self) -> Merged:
+        """Returns what was found, with what is to be written."""
+        merged = self._merged
+        for (key, name), text in self._texts.items():
+            if text != self._presents[key].texts[name]:
+                merged.texts.setdefault(key, {})[name] = text
+        for slot, value in self._values.items():
+            operation = self._movers[slot]
+            present = self._presents[operation.target.key]
+            held = present.value_of(operation)
+            if same(held, value, operation.form):
+                continue
+            if operation.form == "holder":
+                merged.holders[slot] = (operation, held)
+            else:
+                merged.values.setdefault(operation.target.key, {})[operation.field] = value
+        merged.verdicts.sort(key=lambda v: v.entry.op_id)
+        return merged
+
+
+def _too_much(operation: Operation, leaves: Mapping[str, Any], text: str) -> str | None:
+    """Says what W&B would have against a JSON field as a whole, None for nothing."""
+    if len(text) > MAX_VALUE_BYTES:
+        return f"{operation.field} of {operation.target} would exceed the 10 MB that W&B takes"
+    if operation.field == "metadata" and len(leaves) > MAX_METADATA_KEYS:
+        return f"metadata of {operation.target} would have more than {MAX_METADATA_KEYS} keys"
+    return None
+
+
+def _state_problem(operation: Operation, present: Present) -> str | None:
+    """Says why a run's state cannot be set, None where it can or is so already."""
+    if present.state == operation.value:
+        return None
+    if present.is_of_sweep:
+        return "the state of a sweep's run cannot be set"
+    if present.state not in SETTABLE_STATES[operation.value]:
+        return f"a run that is {present.state} cannot be set to {operation.value}"
+    return None
+
+
+def _mutation_of(operation: Operation) -> Any:
+    """Returns what tells the mutations apart that write operations: each arrives whole or not."""
+    target = operation.target
+    if operation.form == "flag":
+        return (target.key, operation.field)
+    if operation.form == "holder":
+        return slot_of(operation)
+    if target.kind == "artifact_collection":
+        return (target.key, operation.field)
+    return target.key

@@ -1,0 +1,295 @@
+"""What W&B holds of the things that edits change, read in batches just before they are merged."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wbsync.api import batch_document
+from wbsync.errors import ApiError, AuthenticationError, GraphQLError, RateLimitedError
+from wbsync.extract.rows import nodes_of
+from wbsync.extract.values import parse_json, parse_time, unwrap_config
+from wbsync.writeback.operations import Operation, Target, leaf_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from wbsync.api import Client
+
+LIVE_STATES = frozenset({"running", "pending", "preempting"})
+"""States of a run whose process may rewrite its config and summary at any time."""
+ATTEMPTS_BEFORE_SPLITTING = 3
+Slot = tuple[Any, ...]
+"""Where a value stands: (key of the target, field, path); of an alias, without the target."""
+
+
+@dataclass(slots=True)
+class Present:
+    """What W&B holds of one thing."""
+
+    target: Target
+    problem: str | None = None
+    """Why it cannot be edited; None where it can."""
+    storage_id: str = ""
+    state: str | None = None
+    is_of_sweep: bool = False
+    typename: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    """Field to value: tags, texts and flags."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """Field to JSON text: config, summary, metadata."""
+    holders: dict[str, str | None] = field(default_factory=dict)
+    """Alias to the id of the version that has it, in the collection that the target names."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a run's process may be at work."""
+        return self.state in LIVE_STATES
+
+    def value_of(self, operation: Operation) -> Any:
+        """Returns the value of an operation's field."""
+        if operation.form == "leaf":
+            return leaf_at(self.leaves(operation.field), operation.path)
+        if operation.form == "holder":
+            return self.holders.get(operation.path[0])
+        return self.values.get(operation.field)
+
+    def leaves(self, name: str) -> dict[str, Any]:
+        """Returns what a JSON field holds; config without W&B's wrapping."""
+        raw = parse_json(self.texts.get(name) or "{}")
+        raw = raw if isinstance(raw, dict) else {}
+        return unwrap_config(raw) if name == "config" else raw
+
+
+def slot_of(operation: Operation) -> Slot:
+    """Returns where an operation's value stands; that of an alias is the same for all versions."""
+    target = operation.target
+    if operation.form == "holder":
+        return (target.entity, target.project, collection_of(target), *operation.place)
+    return (*target.key, *operation.place)
+
+
+def collection_of(target: Target) -> str:
+    """Returns the collection in which an artifact's target stands."""
+    return target.name.partition(":")[0]
+
+
+async def read_present(
+    client: Client, operations: Iterable[Operation]
+) -> dict[tuple[str, ...], Present]:
+    """Returns what W&B holds of the things that operations change, by the key of the target.
+
+    Raises:
+        ApiError: The server answers nothing, or does not take the key.
+    """
+    wanted: dict[tuple[str, ...], list[Operation]] = {}
+    for operation in operations:
+        wanted.setdefault(operation.target.key, []).append(operation)
+    found: dict[tuple[str, ...], Present] = {}
+    places: dict[tuple[str, str, str], list[list[Operation]]] = {}
+    for same_target in wanted.values():
+        target = same_target[0].target
+        places.setdefault((target.kind, target.entity, target.project), []).append(same_target)
+    for (kind, entity, project), groups in places.items():
+        reader = {"run": _read_runs, "artifact": _read_artifacts}.get(kind, _read_collections)
+        for present in await reader(client, entity, project, groups):
+            found[present.target.key] = present
+    return found
+
+
+async def _read_runs(
+    client: Client, entity: str, project: str, groups: Sequence[Sequence[Operation]]
+) -> list[Present]:
+    fields = {operation.field for group in groups for operation in group}
+    shared = {
+        "entity": entity, "project": project, "withConfig": "config" in fields,
+        "withSummary": "summary" in fields,
+    }  # fmt: skip
+    targets = [group[0].target for group in groups]
+    answers = await ask_each(client, "runs_to_edit", [{"n": t.name} for t in targets], shared)
+    return [_run(target, answer) for target, answer in zip(targets, answers, strict=True)]
+
+
+def _run(target: Target, node: Any) -> Present:
+    if not isinstance(node, dict):
+        return Present(target, _missing(target, node))
+    problem = None
+    created_at = parse_time(target.created_at)
+    if target.storage_id and node["id"] != target.storage_id:
+        problem = f"{target} is another run now: it was moved, or its project renamed"
+    elif created_at is not None and parse_time(node.get("createdAt")) != created_at:
+        problem = f"{target} is another run now: it was deleted and made anew"
+    elif node.get("readOnly"):
+        problem = f"{target} is read-only to this key"
+    texts = {"config": node.get("config") or "", "summary": node.get("summaryMetrics") or ""}
+    values = {
+        "tags": node.get("tags") or [],
+        "notes": node.get("notes"),
+        "display_name": node.get("displayName"),
+        "group": node.get("group"),
+        "job_type": node.get("jobType"),
+        "state": node.get("state"),
+        "stop": bool(node.get("stopped")),
+    }
+    present = Present(
+        target, problem, node["id"], node.get("state"), bool(node.get("sweepName")), "Run",
+        values, texts,
+    )  # fmt: skip
+    return _checked(present)
+
+
+def _checked(present: Present) -> Present:
+    """Marks what holds a field that is no JSON object: nothing could be kept in it."""
+    for name, text in present.texts.items():
+        try:
+            is_object = isinstance(parse_json(text or "{}"), dict)
+        except (ValueError, RecursionError):
+            is_object = False
+        if not is_object:
+            present.problem = f"{present.target}: its {name} is no JSON object"
+    return present
+
+
+def _missing(target: Target, answer: Any) -> str:
+    if isinstance(answer, ApiError):
+        return str(answer)
+    return (
+        f"W&B shows no {target} any more: it was deleted, moved or renamed, or this key may not"
+        " see it"
+    )
+
+
+async def _read_artifacts(
+    client: Client, entity: str, project: str, groups: Sequence[Sequence[Operation]]
+) -> list[Present]:
+    targets = [group[0].target for group in groups]
+    answers = await ask_each(
+        client, "artifacts_to_edit", [{"id": target.storage_id} for target in targets], {}
+    )
+    found = [_artifact(target, answer) for target, answer in zip(targets, answers, strict=True)]
+    asked = {
+        (collection_of(operation.target), operation.path[0]): None
+        for group in groups
+        for operation in group
+        if operation.form == "holder"
+    }
+    if not asked:
+        return found
+    answers = await ask_each(
+        client,
+        "alias_holders",
+        [{"n": collection, "a": alias} for collection, alias in asked],
+        {"entity": entity, "project": project},
+    )
+    holders = dict(zip(asked, answers, strict=True))
+    for present in found:
+        for (collection, alias), node in holders.items():
+            if collection != collection_of(present.target):
+                continue
+            if not isinstance(node, dict):
+                present.problem = present.problem or _missing(present.target, node)
+                continue
+            membership = node.get("artifactMembership") or {}
+            present.holders[alias] = (membership.get("artifact") or {}).get("id")
+    return found
+
+
+def _artifact(target: Target, node: Any) -> Present:
+    if not isinstance(node, dict) or node.get("state") == "DELETED":
+        return Present(target, _missing(target, node))
+    values = {
+        "tags": [tag["name"] for tag in node.get("tags") or []],
+        "description": node.get("description"),
+    }
+    present = Present(
+        target, None, node["id"], values=values, texts={"metadata": node.get("metadata") or ""}
+    )
+    return _checked(present)
+
+
+async def _read_collections(
+    client: Client, entity: str, project: str, groups: Sequence[Sequence[Operation]]
+) -> list[Present]:
+    targets = [group[0].target for group in groups]
+    answers = await ask_each(
+        client,
+        "collections_to_edit",
+        [{"n": target.name} for target in targets],
+        {"entity": entity, "project": project},
+    )
+    return [_collection(target, answer) for target, answer in zip(targets, answers, strict=True)]
+
+
+def _collection(target: Target, node: Any) -> Present:
+    if not isinstance(node, dict):
+        return Present(target, _missing(target, node))
+    problem = None
+    if target.storage_id and node["id"] != target.storage_id:
+        problem = f"{target} is another collection now: that one was renamed or deleted"
+    values = {
+        "tags": [tag["name"] for tag in nodes_of(node.get("tags"))],
+        "description": node.get("description"),
+    }
+    return Present(target, problem, node["id"], typename=node["__typename"], values=values)
+
+
+async def ask_each(
+    client: Client,
+    template: str,
+    items: Sequence[Mapping[str, Any]],
+    shared: Mapping[str, Any],
+) -> list[Any]:
+    """Returns what the server says of each of some objects, in their order.
+
+    An object for which alone the server has an error is that error; None is one that it does not
+    show.
+
+    Raises:
+        ApiError: The server answers nothing, or does not take the key.
+    """
+    variables = {
+        **shared,
+        **{f"{name}{i}": value for i, item in enumerate(items) for name, value in item.items()},
+    }
+    try:
+        data = await client.execute(
+            batch_document(template, len(items)),
+            variables,
+            max_attempts=ATTEMPTS_BEFORE_SPLITTING if len(items) > 1 else None,
+        )
+    except (AuthenticationError, RateLimitedError):
+        raise
+    except ApiError as error:
+        if len(items) == 1:
+            if isinstance(error, GraphQLError):
+                return [error]
+            raise
+        chosen = set(blamed(error, len(items)))
+        answers: list[Any] = [None] * len(items)
+        for part in (sorted(chosen), [i for i in range(len(items)) if i not in chosen]):
+            told = await ask_each(client, template, [items[i] for i in part], shared)
+            for index, answer in zip(part, told, strict=True):
+                answers[index] = answer
+        return answers
+    holder = (data.get("project") or {}) if "project" in shared else data
+    return [holder.get(f"r{i}") for i in range(len(items))]
+
+
+def blamed(error: ApiError, count: int) -> list[int]:
+    """Returns some of a batch's objects, never all: those an error names, else the first half."""
+    named = sorted(named_in(error, count))
+    return named if 0 < len(named) < count else list(range(count // 2))
+
+
+def named_in(error: ApiError, count: int) -> dict[int, str]:
+    """Returns the objects of a batch that an error's paths name, with its words."""
+    if not isinstance(error, GraphQLError):
+        return {}
+    named: dict[int, str] = {}
+    for entry in error.errors:
+        for step in entry.get("path") or ():
+            match = re.fullmatch(r"r(\d+)", str(step))
+            if match is not None and int(match[1]) < count:
+                named.setdefault(int(match[1]), str(entry.get("message", "")))
+    return named

@@ -1,0 +1,149 @@
+"""The loop of a push over some operations, until each is settled or left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
+
+from wbsync.api.client import wait_s
+from wbsync.writeback.merge import Policy, Verdict, merge
+from wbsync.writeback.present import read_present
+from wbsync.writeback.queue import OPEN_STATES, Change, Entry, Queue
+from wbsync.writeback.sending import Refusal, Sender, build_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from wbsync.api import Client
+    from wbsync.writeback.merge import Key
+
+MAX_TRIES = 6
+"""How often an operation is sent in one push before it is left to the next."""
+MAX_UNSHOWN = 2
+"""How often W&B may say that it has done what it then does not show."""
+STATE_OF = {
+    "held": "applied", "conflict": "conflict", "refused": "failed", "wait": "pending",
+    "dropped": "dropped",
+}  # fmt: skip
+
+
+class Listener(Protocol):
+    """Is told what becomes of each operation; `send` is a dry run's."""
+
+    def __call__(self, verdict: Verdict, state: str, reason: str | None) -> None:
+        """Takes note."""
+
+
+class Settling:
+    """Reads, merges, sends and reads again."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        client: Client,
+        policy: Policy,
+        push_id: str | None,
+        op_ids: Iterable[int],
+    ) -> None:
+        self._queue = queue
+        self._client = client
+        self._policy = policy
+        self._push_id = push_id
+        self._open = set(op_ids)
+        self._answers: dict[int, Refusal | None] = {}
+        """What W&B said to the operations that were sent last; None for no complaint."""
+        self._tries: Counter[int] = Counter()
+        self._unshown: Counter[int] = Counter()
+        self._alone: set[Key] = set()
+        """Things whose operations are sent one by one: W&B has refused them together."""
+
+    async def run(self, sender: Sender | None, tell: Listener) -> None:
+        """Settles the operations.
+
+        Args:
+            sender: Sends mutations; None only says what would be sent.
+            tell: Told of each operation that is settled or left.
+
+        Raises:
+            ApiError: W&B cannot be read.
+        """
+        for turn in count(1):
+            entries = self._entries()
+            if not entries:
+                return
+            presents = await read_present(self._client, [e.operation for e in entries])
+            acknowledged = [op for op, refusal in self._answers.items() if refusal is None]
+            merged = merge(entries, presents, self._policy, acknowledged)
+            if sender is None:
+                for verdict in merged.verdicts:
+                    tell(verdict, STATE_OF.get(verdict.outcome, "send"), verdict.reason)
+                return
+            decided = [(verdict, *self._decide(verdict)) for verdict in merged.verdicts]
+            settled = [(v, state, why) for v, state, why in decided if state in STATE_OF.values()]
+            sends = [v for v, state, _ in decided if state == "sending"]
+            # What is split, or given up after it was merged, changes what is to be written.
+            is_whole = all(
+                state == "sending" for v, state, _ in decided if v.outcome == "send"
+            )  # fmt: skip
+            if not is_whole:
+                sends = []
+            self._queue.transition(
+                [
+                    *(self._change(v, state, why) for v, state, why in settled),
+                    *(self._change(v, "sending", None) for v in sends),
+                ]
+            )
+            for verdict, state, why in settled:
+                self._open.discard(verdict.entry.op_id)
+                tell(verdict, state, why)
+            if not sends:
+                continue
+            self._tries.update(v.entry.op_id for v in sends)
+            self._answers |= await sender.send(build_calls(merged, presents))
+            if any(self._answers.get(v.entry.op_id) is not None for v in sends):
+                await asyncio.sleep(wait_s(min(turn, 4), None))
+
+    def _entries(self) -> list[Entry]:
+        """Returns the operations that are not settled yet, of things that are split the first."""
+        entries = self._queue.entries(OPEN_STATES, op_ids=self._open) if self._open else []
+        return list(_one_each(entries, self._alone))
+
+    def _decide(self, verdict: Verdict) -> tuple[str, str | None]:
+        """Returns what state an operation comes into, or `split`, and why."""
+        entry = verdict.entry
+        if verdict.outcome != "send":
+            return STATE_OF[verdict.outcome], verdict.reason
+        refusal = self._answers.get(entry.op_id)
+        if refusal is not None and refusal.is_final:
+            if not refusal.is_shared:
+                return "failed", refusal.reason
+            self._alone.add(entry.target.key)
+            del self._answers[entry.op_id]
+            return "split", None
+        if entry.op_id in self._answers and refusal is None:
+            self._unshown[entry.op_id] += 1
+            if self._unshown[entry.op_id] >= MAX_UNSHOWN:
+                return "failed", "W&B said that it was done, and does not show it"
+        if self._tries[entry.op_id] >= MAX_TRIES:
+            reason = refusal.reason if refusal is not None else "W&B does not show it"
+            return "pending", reason
+        return "sending", None
+
+    def _change(self, verdict: Verdict, state: str, reason: str | None) -> Change:
+        return Change(
+            verdict.entry.op_id, state, reason, verdict.before, verdict.after, verdict.theirs,
+            verdict.replaced, verdict.made_from, self._push_id,
+        )  # fmt: skip
+
+
+def _one_each(entries: Sequence[Entry], alone: set[Key]) -> Iterator[Entry]:
+    """Yields operations, of some things only the first."""
+    seen: set[Key] = set()
+    for entry in entries:
+        key = entry.target.key
+        if key in alone and key in seen:
+            continue
+        seen.add(key)
+        yield entry
