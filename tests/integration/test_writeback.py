@@ -1,0 +1,716 @@
+"""Edits reach W&B as they were meant, beside whatever others do: the real SDK is the other side."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from wbsync.errors import EditError, LockedError, TransportError
+from wbsync.lake import open_warehouse
+from wbsync.sandbox.process import Sandbox
+from wbsync.settings import resolve_credentials
+from wbsync.writeback import MISSING, Edit, Operation, Queue, Target
+from wbsync.writeback.merge import Policy
+from wbsync.writeback.push import _alone, push
+from wbsync.writeback.undo import undo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wbsync.writeback.push import PushReport
+
+HERE = Path(__file__).resolve().parent
+ENTITY = "sandbox"
+
+
+class Sdk:
+    """The wandb SDK in a process of its own: a colleague."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "sdk_session.py")], cwd=folder, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=sandbox.env(WANDB_DIR=str(folder), WANDB_CACHE_DIR=str(folder / "cache")),
+        )  # fmt: skip
+
+    def do(self, code: str) -> Any:
+        """Runs code with `api` and `wandb`; returns what it leaves in `result`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": code}) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+        self._process.stdout.close()
+
+
+class Place:
+    """A sandbox, a hand on it, a colleague, and a warehouse with a queue."""
+
+    def __init__(self, sandbox: Sandbox, account: Any, sdk: Sdk, root: Path) -> None:
+        self.sandbox, self.account, self.sdk, self.root = sandbox, account, sdk, root
+        open_warehouse(root)
+        self.queue = Queue(root)
+
+    def run(self, project: str, run_id: str, raw: str | None = None, **values: Any) -> Target:
+        """Makes a finished run; returns it as a target."""
+        made = self.account.upsert(project, run_id, **{"state": "finished", **values})
+        if raw is not None:
+            self.account.change(
+                "upsertBucket", "UpsertBucketInput", "inserted", id=made["id"], config=raw
+            )
+        created = self.account.run(project, run_id, "createdAt")["createdAt"]
+        return Target("run", ENTITY, project, run_id, made["id"], created)
+
+    def edit(self, *operations: Operation, **facts: Any) -> Edit:
+        """Queues an edit."""
+        edit = Edit("me", **facts)
+        self.queue.add(edit, operations)
+        return edit
+
+    def push(self, on_conflict: str = "fail", *, force: bool = False, **how: Any) -> PushReport:
+        """Pushes what is queued."""
+        credentials = resolve_credentials(self.sandbox.api_key, self.sandbox.base_url)
+        return asyncio.run(
+            push(self.root, credentials, policy=Policy(on_conflict, force=force), **how)
+        )
+
+    def cli(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Calls the command."""
+        return subprocess.run(
+            [sys.executable, "-m", "wbsync", "-w", str(self.root), *args], check=False,
+            env=self.sandbox.env(), capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+
+    def states(self) -> list[str]:
+        """Returns the states of the operations in the queue."""
+        return [entry.state for entry in self.queue.entries()]
+
+    def requests(self) -> int:
+        """Returns the number of GraphQL requests so far."""
+        return sum(r["path"] == "/graphql" for r in self.sandbox.requests())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Sdk]]:
+    """A sandbox and a colleague."""
+    options = ["--add-user", "bob:" + "b" * 40]
+    with Sandbox(tmp_path_factory.mktemp("data"), options=options) as sandbox:
+        sdk = Sdk(sandbox, tmp_path_factory.mktemp("sdk"))
+        yield sandbox, sdk
+        sdk.close()
+
+
+@pytest.fixture
+def place(
+    server: tuple[Sandbox, Sdk], tmp_path: Path, account_of: Callable[..., Any]
+) -> Iterator[Place]:
+    """A queue of its own."""
+    made = Place(server[0], account_of(server[0]), server[1], tmp_path / "w")
+    yield made
+    made.queue.close()
+
+
+def leaf(run: Target, field: str, path: str, value: Any, base: Any = MISSING) -> Operation:
+    """Returns a change of a leaf; a value that is MISSING takes it away."""
+    action = "unset" if value is MISSING else "set"
+    return Operation(run, field, action, value, base, tuple(path.split("/")))
+
+
+RAW = (
+    '{"_wandb":{"value":{"t":{"1":[1,2 ,3]},"e":1e-3}} , "lr":{"desc":"rate","value":1E-4},'
+    ' "big": {"value": 1152921504606846977}, "nan": {"value": NaN}, "inf": {"value": -Infinity},'
+    ' "a.b": {"value": {"c d.[0]": 1.0}, "desc": null}, "bare": 0.10, "gone": {"value": 1},'
+    ' "odd": {"value": 1, "extra": "kept"}, "\\u2603": {"value": "\\ud83e\\udd8a"}, "Loss":'
+    ' {"value": 1}, "loss": {"value": 2}}'
+)
+
+
+def test_every_kind_of_edit_reaches_the_sdk_and_nothing_else_changes(place: Place) -> None:
+    """Of runs, versions and collections, with hostile values; what is not edited stays as it is."""
+    summary = {"acc": 0.5, "n": 2**60 + 1, "old": 1, "deep": {"x": 1}}
+    run = place.run(
+        "every", "r1", RAW, tags=["a", "b"], notes="n", displayName="d", summaryMetrics=summary
+    )
+    other = place.run("every", "r2", RAW, tags=["a"], notes="n", summaryMetrics=summary)
+    live = place.run("every", "r3", state="running")
+    failed = place.run("every", "r4", state="failed")
+    account = place.account
+    first = account.make_version("every", "data", "1", metadata='{"n": 1e-3, "m": 2}')
+    second = account.make_version("every", "data", "2")
+    account.alias("every", "data", first, "best")
+    account.edit_version(first, tagsToAdd=[{"tagName": "old"}])
+    account.tag_collection("every", "data", "t1")
+    v0 = Target("artifact", ENTITY, "every", "data:v0", first)
+    v1 = Target("artifact", ENTITY, "every", "data:v1", second)
+    data = Target("artifact_collection", ENTITY, "every", "data")
+    tag = 'it\'s "quoted"\n🦊 --; DROP'
+    long_tag = "🦊" * 64
+    untouched = account.run("every", "r2")
+    place.edit(
+        Operation(run, "tags", "add", tag, ["a", "b"]),
+        Operation(run, "tags", "add", long_tag, ["a", "b", tag]),
+        Operation(run, "tags", "remove", "a", ["a", "b", tag, long_tag]),
+        Operation(run, "notes", "append", " checked\n☃", "n"),
+        Operation(run, "display_name", "set", "größer", "d"),
+        Operation(run, "group", "set", "g", None),
+        Operation(run, "job_type", "set", "train", None),
+        leaf(run, "config", "lr", 2**60 + 1, 1e-4),
+        leaf(run, "config", "a.b/c d.[0]", math.nan, 1.0),
+        leaf(run, "config", "new/deep", {"x": [True, None, "é"]}),
+        leaf(run, "config", "gone", MISSING, 1),
+        leaf(run, "config", "Loss", "one", 1),
+        leaf(run, "summary", "acc", 0.75, 0.5),
+        leaf(run, "summary", "old", MISSING, 1),
+        leaf(run, "summary", "deep/y", -math.inf),
+        Operation(live, "stop", "set", True, False),
+        Operation(failed, "state", "set", "pending", "failed"),
+        Operation(v1, "aliases", "add", "best", first, ("best",)),
+        Operation(v1, "aliases", "add", "new one", None, ("new one",)),
+        Operation(v0, "tags", "add", "good", ["old"]),
+        Operation(v0, "tags", "remove", "old", ["old", "good"]),
+        Operation(v0, "description", "set", "desc ☃", None),
+        leaf(v0, "metadata", "m", {"k": 1}, 2),
+        Operation(data, "tags", "set", ["t2"], ["t1"]),
+        Operation(data, "description", "set", "all data", None),
+    )
+    dry = place.cli("push", "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    assert json.loads(dry.stdout)["to_send"] == 25
+    assert account.run("every", "r1", "notes")["notes"] == "n"
+    done = place.cli("push", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["outcome"], report["applied"]) == ("complete", 25)
+    assert set(place.states()) == {"applied"}
+
+    raw = account.run("every", "r1", "config summaryMetrics")
+    wanted = RAW.replace("1E-4", str(2**60 + 1)).replace("1.0}", '"NaN"}')
+    wanted = wanted.replace(', "gone": {"value": 1}', "").replace('{"value": 1}, "loss"', "{}")
+    wanted = wanted.replace("{}", '{"value": "one"}, "loss"')
+    new = ', "new": {"value": {"deep": {"x": [true, null, "é"]}}, "desc": null}}'
+    assert raw["config"] == wanted[:-1] + new
+    assert raw["summaryMetrics"] == (
+        '{"acc": 0.75, "n": 1152921504606846977, "deep": {"x": 1, "y": "-Infinity"}}'
+    )
+    assert account.run("every", "r2") == untouched | {"id": other.storage_id}
+    nodes = [e["node"] for e in account.collections("every")["data"]["artifacts"]["edges"]]
+    assert [n["metadata"] for n in nodes if n["id"] == first] == ['{"n": 1e-3, "m": {"k": 1}}']
+
+    seen = place.sdk.do(
+        "r = api.run('sandbox/every/r1'); v0 = api.artifact('sandbox/every/data:v0');"
+        " v1 = api.artifact('sandbox/every/data:best'); c = v0.collection\n"
+        "result = [r.tags, r.notes, r.name, r.group, r.job_type, r.config['lr'], r.config['new'],"
+        " 'gone' in r.config, r.summary['acc'], v0.tags, v0.description, v0.metadata, v0.aliases,"
+        " v1.version, sorted(v1.aliases), c.tags, c.description,"
+        " api.run('sandbox/every/r4').state]"
+    )
+    assert seen == [
+        ["b", tag, long_tag], "n checked\n☃", "größer", "g", "train", 2**60 + 1,
+        {"deep": {"x": [True, None, "é"]}}, False, 0.75, ["good"], "desc ☃",
+        {"n": 0.001, "m": {"k": 1}}, [], "v1", ["best", "latest", "new one"], ["t2"], "all data",
+        "pending",
+    ]  # fmt: skip
+    assert account.run("every", "r3", "stopped")["stopped"] is True
+    # Undone, all is as it was, but for what W&B has no way back from.
+    undone = undo(place.queue, None, "me")
+    assert len(undone.cannot) == 2
+    assert place.push().outcome == "complete"
+    back = account.run("every", "r1")
+    assert json.loads(back["config"], parse_float=str) == json.loads(RAW, parse_float=str)
+    assert back["config"].replace(', "gone": {"value": 1}', "") == RAW.replace(
+        ', "gone": {"value": 1}', ""
+    )
+    assert json.loads(back["summaryMetrics"]) == summary
+    assert (sorted(back["tags"]), back["notes"], back["displayName"]) == (["a", "b"], "n", "d")
+    assert place.sdk.do(
+        "a = api.artifact('sandbox/every/data:best'); c = a.collection\n"
+        "result = [a.version, a.tags, a.description or '', a.metadata, c.tags, c.description or '']"
+    ) == ["v0", ["old"], "", {"n": 0.001, "m": 2}, ["t1"], ""]
+
+
+START: dict[str, Any] = {
+    "tags": ["a", "b"], "notes": "n", "display_name": "d", "group": "g", "job_type": "j",
+    "config": {"lr": 0.1, "opt": {"name": "adam", "m": 1}}, "summary": {"acc": 0.5, "loss": 1},
+}  # fmt: skip
+RUN = Target("run", ENTITY, "both", "-")
+MINE: dict[str, Operation] = {
+    "add tag": Operation(RUN, "tags", "add", "mine", ["a", "b"]),
+    "remove tag": Operation(RUN, "tags", "remove", "a", ["a", "b"]),
+    "set tags": Operation(RUN, "tags", "set", ["b", "z"], ["a", "b"]),
+    "set notes": Operation(RUN, "notes", "set", "same", "n"),
+    "append notes": Operation(RUN, "notes", "append", " mine", "n"),
+    "name": Operation(RUN, "display_name", "set", "same", "d"),
+    "group": Operation(RUN, "group", "set", "same", "g"),
+    "job type": Operation(RUN, "job_type", "set", "same", "j"),
+    "set config": leaf(RUN, "config", "lr", "same", 0.1),
+    "new config": leaf(RUN, "config", "new", "same"),
+    "unset config": leaf(RUN, "config", "opt/m", MISSING, 1),
+    "set summary": leaf(RUN, "summary", "acc", "same", 0.5),
+    "unset summary": leaf(RUN, "summary", "loss", MISSING, 1),
+}
+THEIRS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
+    "other tag": ("r.tags = [*r.tags, 'x']", lambda s: s["tags"].append("x")),
+    "same tag": ("r.tags = ['b', 'mine', 'z']",
+                 lambda s: s.update(tags=["b", "mine", "z"])),
+    "notes": ("r.notes = 'theirs'", lambda s: s.update(notes="theirs")),
+    "same notes": ("r.notes = 'same'", lambda s: s.update(notes="same")),
+    "name": ("r.name = 'theirs'", lambda s: s.update(display_name="theirs")),
+    "same name": ("r.name = 'same'", lambda s: s.update(display_name="same")),
+    "group": ("r.group = 'theirs'", lambda s: s.update(group="theirs")),
+    "job type": ("r.job_type = 'theirs'", lambda s: s.update(job_type="theirs")),
+    "config": ("r.config['lr'] = 7", lambda s: s["config"].update(lr=7)),
+    "same config": ("r.config['lr'] = 'same'", lambda s: s["config"].update(lr="same")),
+    "new config": ("r.config['new'] = 7", lambda s: s["config"].update(new=7)),
+    "less config": ("del r.config['lr']", lambda s: s["config"].pop("lr")),
+    "neighbour": ("r.config['opt']['name'] = 'sgd'",
+                  lambda s: s["config"]["opt"].update(name="sgd")),
+    "group gone": ("del r.config['opt']", lambda s: s["config"].pop("opt")),
+    "summary": ("r.summary['acc'] = 7", lambda s: s["summary"].update(acc=7)),
+    "same summary": ("r.summary['acc'] = 'same'", lambda s: s["summary"].update(acc="same")),
+    "other summary": ("r.summary['more'] = 1", lambda s: s["summary"].update(more=1)),
+    "summary gone": ("del r.summary['loss']", lambda s: s["summary"].pop("loss")),
+}  # fmt: skip
+
+
+TOGETHER = (
+    ("add tag", "set notes", "name", "set config", "set summary"),
+    ("remove tag", "append notes", "group", "new config", "unset summary"),
+    ("set tags", "job type", "unset config"),
+)
+"""Kinds of edits that are made of one run: none of them touches what another does."""
+
+
+def value_in(state: dict[str, Any], operation: Operation) -> Any:
+    """Returns the value of an operation's place in a run."""
+    held = state[operation.field]
+    for key in operation.path:
+        held = held.get(key, MISSING) if isinstance(held, dict) else MISSING
+    return held
+
+
+def by_the_rules(mine: Operation, theirs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Returns the state and the run that the written rules give; shares no code with the merge."""
+    result = copy.deepcopy(theirs)
+    if mine.field == "tags":
+        add, remove = {"add": (["mine"], []), "remove": ([], ["a"]), "set": (["z"], ["a"])}[
+            mine.action
+        ]
+        result["tags"] = [t for t in theirs["tags"] if t not in remove]
+        result["tags"] += [t for t in add if t not in result["tags"]]
+        return "applied", result
+    if mine.action == "append":
+        result["notes"] = theirs["notes"] + " mine"
+        return "applied", result
+    holder, key = result, mine.field
+    for inner in mine.path:
+        holder, key = holder.get(key, {}), inner
+    held = holder.get(key, MISSING)
+    wanted = mine.value
+    if held == wanted:
+        return "applied", result
+    if held != mine.base:
+        return "conflict", result
+    if wanted is MISSING:
+        del holder[key]
+    else:
+        holder[key] = wanted
+    return "applied", result
+
+
+def facts_of(run: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a run holds, in the form of START."""
+    config = json.loads(run["config"])
+    config.pop("_wandb", None)
+    return {
+        "tags": run["tags"], "notes": run["notes"], "display_name": run["displayName"],
+        "group": run["group"], "job_type": run["jobType"],
+        "config": {key: value["value"] for key, value in config.items()},
+        "summary": json.loads(run["summaryMetrics"]),
+    }  # fmt: skip
+
+
+def test_every_edit_beside_every_edit_of_a_colleague(place: Place) -> None:
+    """Merged, or a conflict that shows both values, exactly as the rules say; nothing is lost."""
+    wrapped = {key: {"value": value, "desc": None} for key, value in START["config"].items()}
+    operations, pairs, code = [], [], []
+    for (number, group), theirs in itertools.product(enumerate(TOGETHER), THEIRS):
+        run_id = f"{number} {theirs}"
+        run = place.run(
+            "both", run_id, tags=START["tags"], notes="n", displayName="d", groupName="g",
+            jobType="j", config={"_wandb": {"value": {}}, **wrapped},
+            summaryMetrics=START["summary"],
+        )  # fmt: skip
+        operations += [replace(MINE[mine], target=run) for mine in group]
+        pairs += [(mine, theirs) for mine in group]
+        code.append(f"r = api.run('sandbox/both/{run_id}'); {THEIRS[theirs][0]}; r.update()")
+    assert sorted(pairs) == sorted(itertools.product(MINE, THEIRS))
+    place.edit(*operations)
+    place.sdk.do("\n".join(code))
+    assert place.push().outcome == "partial"
+    wrong = {}
+    seen = {"applied": 0, "conflict": 0}
+    entries = place.queue.entries()
+    by_run = {e.target.name: [x for x in entries if x.target == e.target] for e in entries}
+    for run_id, group in by_run.items():
+        theirs = run_id.partition(" ")[2]
+        state = copy.deepcopy(START)
+        THEIRS[theirs][1](state)
+        states = []
+        for entry in group:
+            outcome, state = by_the_rules(entry.operation, state)
+            states.append(outcome)
+            seen[outcome] += 1
+            if outcome == "conflict":
+                assert entry.theirs == value_in(state, entry.operation)
+                assert entry.error
+        found = facts_of(place.account.run("both", run_id))
+        if ([e.state for e in group], found) != (states, state):
+            wrong[run_id] = (group, found, states, state)
+    assert wrong == {}
+    assert seen["conflict"] >= 8
+
+    # Resolved for mine, each is written over the value that was shown; for theirs, each is dropped.
+    conflicts = [e for e in entries if e.state == "conflict"]
+    place.queue.resolve([e.op_id for e in conflicts[::2]], "mine")
+    place.queue.resolve([e.op_id for e in conflicts[1::2]], "theirs")
+    assert place.push().outcome == "complete"
+    for index, entry in enumerate(conflicts):
+        held = value_in(facts_of(place.account.run("both", entry.target.name)), entry.operation)
+        assert held == (entry.theirs if index % 2 else entry.mine)
+
+
+def test_aliases_and_metadata_beside_a_colleague(place: Place) -> None:
+    """An alias that went elsewhere meanwhile stays there; other aliases, tags and keys merge."""
+    account = place.account
+    ids = [account.make_version("art", "m", str(n), metadata='{"a": 1, "b": 2}') for n in range(3)]
+    versions = [Target("artifact", ENTITY, "art", f"m:v{n}", i) for n, i in enumerate(ids)]
+    for alias in ("moved", "kept", "gone"):
+        account.alias("art", "m", ids[0], alias)
+    place.edit(
+        Operation(versions[1], "aliases", "add", "moved", ids[0], ("moved",)),
+        Operation(versions[1], "aliases", "add", "kept", ids[0], ("kept",)),
+        Operation(versions[0], "aliases", "remove", "gone", ids[0], ("gone",)),
+        leaf(versions[0], "metadata", "a", 5, 1),
+        leaf(versions[0], "metadata", "b", 5, 2),
+        Operation(versions[0], "tags", "add", "mine", []),
+        Operation(versions[0], "description", "set", "mine", None),
+    )
+    # A chain over two versions: the alias is to go on from one to the other.
+    place.edit(Operation(versions[2], "aliases", "add", "kept", ids[1], ("kept",)))
+    place.sdk.do(
+        "a = api.artifact('sandbox/art/m:v2'); a.aliases.append('moved'); a.save()\n"
+        "a = api.artifact('sandbox/art/m:v0'); a.metadata['b'] = 7; a.tags.append('theirs');"
+        " a.save()"
+    )
+    report = place.push()
+    assert (report.applied, report.conflicts) == (6, 2)
+    assert [e.operation.label for e in place.queue.entries(["conflict"])] == [
+        "aliases.moved", "metadata.b",
+    ]  # fmt: skip
+    nodes = [e["node"] for e in account.collections("art")["m"]["artifacts"]["edges"]]
+    by_id = {n["id"]: n for n in nodes}
+    assert [{a["alias"] for a in by_id[i]["aliases"]} for i in ids] == [
+        set(), set(), {"latest", "moved", "kept"},
+    ]  # fmt: skip
+    assert json.loads(by_id[ids[0]]["metadata"]) == {"a": 5, "b": 7}
+    assert {t["name"] for t in by_id[ids[0]]["tags"]} == {"mine", "theirs"}
+
+
+def test_what_is_gone_moved_renamed_or_made_anew_is_said_and_never_written(place: Place) -> None:
+    """Each edit is kept with the reason, and no other run is touched."""
+    account = place.account
+    gone = place.run("lost", "gone", tags=[])
+    again = place.run("lost", "again", tags=[])
+    moved = place.run("lost", "moved", tags=[])
+    renamed = place.run("old-name", "r", tags=[])
+    account.pass_time(5)
+    account.delete_run("lost", "gone")
+    account.delete_run("lost", "again")
+    place.run("lost", "again", tags=[])
+    account.move_run("lost", "moved", "elsewhere")
+    account.rename_project("old-name", "new-name")
+    place.run("old-name", "r", tags=[])
+    version = account.make_version("lost", "c", "1")
+    place.edit(
+        *(Operation(t, "tags", "add", "x", []) for t in (gone, again, moved, renamed)),
+        Operation(Target("artifact", ENTITY, "lost", "c:v0", version), "tags", "add", "x", []),
+        Operation(Target("artifact_collection", ENTITY, "lost", "no"), "tags", "add", "x", []),
+        Operation(Target("run", ENTITY, "no-project", "r"), "tags", "add", "x", []),
+    )
+    account.delete_version(version)
+    report = place.push()
+    assert (report.outcome, report.failed, report.applied) == ("partial", 7, 0)
+    assert all(e.error for e in place.queue.entries(["failed"]))
+    for project, run in [
+        ("lost", "again"), ("elsewhere", "moved"), ("new-name", "r"), ("old-name", "r"),
+    ]:  # fmt: skip
+        assert account.run(project, run, "tags")["tags"] == []
+    listed = place.cli("queue", "list", "--state", "failed", "--json")
+    assert [e["state"] for e in json.loads(listed.stdout)] == ["failed"] * 7
+    # Moved back, a retry reaches it.
+    account.move_run("elsewhere", "moved", "lost")
+    assert place.cli("queue", "retry", "3").returncode == 0
+    assert place.push().applied == 1
+    assert account.run("lost", "moved", "tags")["tags"] == ["x"]
+
+
+def test_the_config_of_a_live_run_waits(place: Place) -> None:
+    """Its process would undo it, or be undone; tags go at once, and --force writes all the same."""
+    run = place.run("live", "r", state="running", config={"lr": {"value": 1}}, tags=[])
+    place.edit(
+        leaf(run, "config", "lr", 2, 1), leaf(run, "summary", "x", 1),
+        Operation(run, "tags", "add", "x", []),
+    )  # fmt: skip
+    pushed = place.cli("push")
+    assert pushed.returncode == 5
+    assert "--force" in pushed.stdout
+    assert place.states() == ["pending", "pending", "applied"]
+    held = place.account.run("live", "r", "config tags")
+    assert (json.loads(held["config"]), held["tags"]) == ({"lr": {"value": 1}}, ["x"])
+    assert place.push(force=True).applied == 2
+    assert json.loads(place.account.run("live", "r", "config")["config"]) == {"lr": {"value": 2}}
+
+
+def test_states_and_stops_where_wandb_allows_them(place: Place) -> None:
+    """What cannot be is said; what is so already is nothing to do."""
+    sweep = place.account.make_sweep("states")
+    of_sweep = place.run("states", "swept", state="failed", sweep=sweep)
+    done, crashed, live = (
+        place.run("states", s, state=s) for s in ("finished", "crashed", "running")
+    )
+    place.edit(
+        Operation(of_sweep, "state", "set", "pending", "failed"),
+        Operation(done, "state", "set", "pending", "running"),
+        Operation(done, "stop", "set", True, False),
+        Operation(crashed, "state", "set", "pending", "crashed"),
+        Operation(live, "state", "set", "failed", "running"),
+    )
+    place.push()
+    assert place.states() == ["failed", "failed", "applied", "applied", "applied"]
+    reasons = [e.error for e in place.queue.entries(["failed"])]
+    assert "sweep" in reasons[0]
+    assert "finished" in reasons[1]
+    assert place.account.run("states", "crashed", "state")["state"] == "pending"
+    assert place.account.run("states", "running", "state")["state"] == "failed"
+
+
+def test_what_wandb_refuses_fails_alone(place: Place) -> None:
+    """A bad mutation among many, and a bad field among several of a run, take nothing along."""
+    runs = [place.run("refuse", f"r{n}", tags=[], notes="") for n in range(8)]
+    ops = [
+        op
+        for run in runs
+        for op in (Operation(run, "tags", "add", "t", []), Operation(run, "notes", "set", "x", ""))
+    ]
+    place.edit(*ops)
+    # What the check would not let through: a server may refuse what nobody knows of.
+    place.queue._connection.execute(
+        "UPDATE operations SET value = ? WHERE name = 'r3' AND field = 'tags'",
+        (json.dumps("x" * 65),),
+    )
+    place.queue._connection.commit()
+    report = place.push()
+    assert (report.applied, report.failed) == (15, 1)
+    failed = place.queue.entries(["failed"])[0]
+    assert failed.target.name == "r3"
+    assert "invalid tag" in (failed.error or "")
+    held = place.account.run("refuse", "r3", "tags notes")
+    assert (held["tags"], held["notes"]) == ([], "x")
+
+
+def test_a_thousand_runs_take_few_requests_and_undo_brings_them_back(
+    tmp_path: Path, account_of: Callable[..., Any]
+) -> None:
+    """At most 60 requests; the undo restores all but what others have changed since."""
+    seeding = [
+        sys.executable, "-m", "wbsync", "sandbox", "seed", "--data", str(tmp_path / "d"),
+        "--project", "many", "--runs", "1000", "--steps", "0", "--keys", "1", "--artifacts", "0",
+    ]  # fmt: skip
+    subprocess.run(seeding, check=True, capture_output=True, timeout=120)
+    with Sandbox(tmp_path / "d") as sandbox:
+        account = account_of(sandbox)
+        place = Place(sandbox, account, None, tmp_path / "w")  # type: ignore[arg-type]
+
+        def read() -> dict[str, dict[str, Any]]:
+            fields = "id name state tags notes config summaryMetrics displayName group"
+            data = account.ask(
+                'query R { project(name: "many", entityName: "sandbox") { runs(first: 1000)'
+                f" {{ edges {{ node {{ {fields} }} }} }} }} }}"
+            )
+            return {e["node"]["name"]: e["node"] for e in data["project"]["runs"]["edges"]}
+
+        before = read()
+        place.edit(*(op for node in before.values() for op in thousand_edits(node)))
+        live = [name for name, node in before.items() if node["state"] == "running"]
+        report = place.push(force=True)
+        assert live
+        assert (report.outcome, report.applied) == ("complete", 4000)
+        assert place.requests() - 1 == report.requests <= 60
+        edited = read()
+        assert all(n["notes"].endswith("checked") and "b" in n["tags"] for n in edited.values())
+        assert all(json.loads(n["config"])["new"]["value"] == {"x": 1} for n in edited.values())
+        others = list(before)[::100]
+        for name in others:
+            account.edit("many", name, notes="theirs", tags=["b", "theirs"])
+        undone = undo(place.queue, report.push_id, "me")
+        assert undone.queued == 4000
+        with pytest.raises(EditError, match="already"):
+            undo(place.queue, report.push_id, "me")
+        back = place.push(force=True)
+        assert (back.applied, back.conflicts) == (3990, 10)
+        after = read()
+        place.queue.close()
+    for name, node in after.items():
+        if name in others:
+            assert (node["notes"], node["tags"]) == ("theirs", ["theirs"])
+            node |= {"notes": before[name]["notes"], "tags": before[name]["tags"]}
+        node["notes"] = node["notes"] or None
+        assert node == before[name]
+
+
+def thousand_edits(node: dict[str, Any]) -> Iterator[Operation]:
+    """Yields four edits of a seeded run."""
+    run = Target("run", ENTITY, "many", node["name"], node["id"])
+    lr = json.loads(node["config"])["lr"]["value"]
+    yield Operation(run, "tags", "add", "b", node["tags"])
+    yield Operation(run, "notes", "append", "checked", node["notes"])
+    yield leaf(run, "config", "lr", "new", lr)
+    yield leaf(run, "config", "new/x", 1)
+
+
+def test_the_queue_and_the_undo_on_the_command_line(place: Place) -> None:
+    """What waits is listed, shown, compared, settled, logged; one push excludes another."""
+    run = place.run("cli", "r", tags=[], notes="n", config={"lr": {"value": 1}})
+    kept = place.edit(
+        Operation(run, "notes", "set", "mine\x1b[2J", "n"), leaf(run, "config", "lr", 2, 1),
+        why="tidy up",
+    )  # fmt: skip
+    place.edit(Operation(run, "tags", "add", "dropped", []))
+    place.account.edit("cli", "r", notes="theirs")
+    pushed = place.cli("push", "--max", "1", "--filter", '{"state": "finished"}')
+    assert pushed.returncode == 1  # nothing was ever synced, so there is nothing to filter
+    assert place.cli("queue", "drop", "3", "--yes").returncode == 0
+    with _alone(place.root), pytest.raises(LockedError):
+        place.push()
+    pushed = place.cli("push")
+    assert pushed.returncode == 5
+    assert "1 applied, 1 in conflict" in pushed.stdout
+    for command in ("list", "diff"):
+        shown = place.cli("queue", command)
+        assert shown.returncode == 0
+        assert "\x1b" not in shown.stdout
+        assert "theirs" in shown.stdout or command == "list"
+    facts = json.loads(place.cli("queue", "show", "1", "--json").stdout)
+    assert (facts["theirs"], facts["operation"]["base"], facts["why"]) == ("theirs", "n", "tidy up")
+    assert [line["to_state"] for line in facts["log"]] == ["pending", "conflict"]
+    assert "tidy up" in place.cli("queue", "show", "1").stdout
+    assert place.cli("queue", "resolve", "1").returncode == 2
+    assert place.cli("queue", "resolve", "1", "--mine").returncode == 0
+    assert place.cli("push").returncode == 0
+    assert place.account.run("cli", "r", "notes")["notes"] == "mine\x1b[2J"
+    undone = place.cli("undo", kept.edit_id, "--json")
+    assert json.loads(undone.stdout)["queued"] == 2
+    assert place.cli("push", "--json").returncode == 0
+    held = place.account.run("cli", "r", "notes config")
+    assert (held["notes"], json.loads(held["config"])) == ("theirs", {"lr": {"value": 1}})
+    log = json.loads(place.cli("queue", "log", "--json").stdout)
+    assert {line["to_state"] for line in log} >= {"pending", "sending", "applied", "dropped"}
+    assert all(line["who"] for line in log)
+    assert len(json.loads(place.cli("queue", "log", "--pushes", "--json").stdout)) == 3
+    assert place.sandbox.api_key.encode() not in (place.root / "queue.sqlite").read_bytes()
+
+
+def test_sync_pushes_first_and_then_shows_what_wandb_holds(place: Place) -> None:
+    """With --push; a filter takes the runs that pass by what the warehouse holds."""
+    run, other = (place.run("synced", name, tags=[]) for name in ("r", "s"))
+    place.account.edit("synced", "s", notes="skip")
+    assert place.cli("sync", "sandbox/synced", "--push", "--skip", "history").returncode == 0
+    place.edit(*(Operation(t, "tags", "add", "x", []) for t in (run, other)))
+    only = place.cli("push", "--filter", '{"notes": {"$ne": "skip"}}')
+    assert only.returncode == 0, only.stdout + only.stderr
+    assert place.states() == ["applied", "pending"]
+    synced = place.cli("sync", "sandbox/synced", "--push", "--json")
+    assert synced.returncode == 0
+    assert json.loads(synced.stdout)["push"]["applied"] == 1
+    rows = place.cli("sql", "SELECT run_id, tag FROM run_tags ORDER BY 1", "--format", "csv")
+    assert rows.stdout.split() == ["run_id,tag", "r,x", "s,x"]
+
+
+def test_a_server_that_cannot_be_reached_loses_nothing(place: Place) -> None:
+    """The edit waits as it was; so it does when the budget is spent half way."""
+    run = place.run("away", "r", tags=[])
+    place.edit(Operation(run, "tags", "add", "x", []))
+    nowhere = resolve_credentials(place.sandbox.api_key, "http://127.0.0.1:9")
+    with pytest.raises(TransportError):
+        asyncio.run(push(place.root, nowhere))
+    assert place.states() == ["pending"]
+    stopped = place.cli("push", "--max-requests", "2", "--json")
+    assert stopped.returncode == 5
+    assert json.loads(stopped.stdout)["outcome"] == "stopped"
+    assert place.states() == ["sending"]
+    assert place.push().applied == 1
+    assert place.account.run("away", "r", "tags")["tags"] == ["x"]
+
+
+@pytest.mark.parametrize("is_arrived", [True, False])
+def test_a_push_that_was_cut_short_is_found_out(place: Place, is_arrived: bool) -> None:
+    """What arrived is not done twice, what did not is done; what nobody can know waits."""
+    project = f"cut-{is_arrived}"
+    names = ("plain", "changed", "told", "removed")
+    runs = {n: place.run(project, n, tags=["a"], notes="n", displayName="d") for n in names}
+    for run in runs.values():
+        place.edit(
+            Operation(run, "notes", "append", " x", "n"), Operation(run, "tags", "add", "t", ["a"])
+        )
+    place.edit(Operation(runs["told"], "display_name", "set", "new", "d"))
+    # The push is stopped by its budget once it has written down what it is about to send.
+    assert place.push(budget=_Requests(1)).outcome == "stopped"
+    assert set(place.states()) == {"sending"}
+    if is_arrived:
+        for name in names:
+            more = {"displayName": "new"} if name == "told" else {}
+            place.account.edit(project, name, notes="n x", tags=["a", "t"], **more)
+    place.account.edit(project, "changed", notes="theirs", tags=["a", "other"])
+    place.account.edit(project, "told", notes="theirs", tags=["other"])
+    place.account.edit(project, "removed", tags=["a"])
+    place.push()
+    held = {n: place.account.run(project, n, "notes tags") for n in names}
+    assert (held["plain"]["notes"], held["plain"]["tags"]) == ("n x", ["a", "t"])
+    assert (held["changed"]["notes"], held["changed"]["tags"]) == ("theirs", ["a", "other"])
+    states = {
+        (e.target.name, e.operation.field): e.state for e in place.queue.entries()
+    }  # fmt: skip
+    assert states["changed", "notes"] == states["changed", "tags"] == "conflict"
+    assert states["told", "display_name"] == "applied"
+    if is_arrived:
+        assert states["told", "notes"] == states["told", "tags"] == "applied"
+        assert (held["told"]["notes"], held["told"]["tags"]) == ("theirs", ["other"])
+    place.queue.resolve([e.op_id for e in place.queue.entries(["conflict"])], "mine")
+    assert place.push().outcome == "complete"
+    assert place.account.run(project, "changed", "notes")["notes"] == "theirs x"
+
+
+def _Requests(count: int) -> Any:
+    """Returns a budget of so many requests."""
+    from wbsync.api import Budget
+
+    return Budget(count)
