@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wbsync.configuration import resolve, warehouse_dir
 from wbsync.errors import MigrationError, QueryError
@@ -15,13 +15,39 @@ from wbsync.settings import resolve_credentials
 from wbsync.times import parse_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wbsync.catalog import Published
     from wbsync.progress import Event, ProgressHook, SyncReport
     from wbsync.query import Engine, Result, TableInfo
     from wbsync.query.filters import Meaning
+    from wbsync.writeback.push import PushReport
+    from wbsync.writeback.undo import Undone
+
+
+T = TypeVar("T")
+
+
+def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Returns what a coroutine does, run in a thread: the caller's may have an event loop."""
+    import asyncio
+
+    outcome: list[T] = []
+    problems: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(work()))
+        except BaseException as error:  # noqa: BLE001
+            problems.append(error)
+
+    thread = threading.Thread(target=run, name="wbsync")
+    thread.start()
+    thread.join()
+    if problems:
+        raise problems[0]
+    return outcome[0]
 
 
 def silent(event: Event) -> None:
@@ -82,7 +108,6 @@ class Warehouse:
             WbsyncError: Any of `wbsync.errors`, which say what to do.
             ValueError: `since` has no time zone, or a text stands where a list is wanted.
         """
-        import asyncio
         from dataclasses import replace
 
         from wbsync.api import Budget
@@ -98,29 +123,69 @@ class Warehouse:
         chosen = choose_tables(only, skip)
         options = replace(chosen, logs=logs, selection=selection, retry=retry, full=full)
         credentials = resolve_credentials(api_key, base_url)
-        outcome: list[SyncReport] = []
-        problems: list[BaseException] = []
+        return run_aside(
+            lambda: sync(
+                self.root, sources, credentials, progress=progress or silent,
+                concurrency=concurrency, options=options,
+                budget=Budget(max_requests, max_minutes), wait_s=wait_s,
+            )
+        )  # fmt: skip
 
-        def work() -> None:
-            try:
-                outcome.append(
-                    asyncio.run(
-                        sync(
-                            self.root, sources, credentials, progress=progress or silent,
-                            concurrency=concurrency, options=options,
-                            budget=Budget(max_requests, max_minutes), wait_s=wait_s,
-                        )
-                    )
-                )  # fmt: skip
-            except BaseException as error:  # noqa: BLE001
-                problems.append(error)
+    def push(
+        self,
+        *,
+        filters: str | Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        on_conflict: str = "fail",
+        force: bool = False,
+        dry_run: bool = False,
+        api_key: str | None = None,
+        base_url: str | None = None,
+    ) -> PushReport:
+        """Pushes the edits that wait in the queue; works inside a running event loop, too.
 
-        thread = threading.Thread(target=work, name="wbsync-sync")
-        thread.start()
-        thread.join()
-        if problems:
-            raise problems[0]
-        return outcome[0]
+        Args:
+            filters: Only runs that pass this filter by what is held; None for everything.
+            limit: Most runs and other things to push; None for all.
+            on_conflict: What to do where someone has changed the same in W&B since: fail (the edit
+                waits), mine or theirs.
+            force: Whether config and summary of live runs are written.
+            dry_run: Whether to say alone what would be done.
+            api_key: None looks it up as the wandb SDK does.
+            base_url: Server; None looks it up as the wandb SDK does.
+
+        Raises:
+            WbsyncError: Any of `wbsync.errors`, which say what to do.
+        """
+        from wbsync.writeback.choosing import runs_passing
+        from wbsync.writeback.merge import Policy
+        from wbsync.writeback.push import push
+
+        credentials = resolve_credentials(api_key, base_url)
+        chosen = None if filters is None else runs_passing(self._open(), filters)
+        policy = Policy(on_conflict, force)
+        return run_aside(
+            lambda: push(
+                self.root, credentials, chosen=chosen, limit=limit, policy=policy, dry_run=dry_run
+            )
+        )
+
+    def undo(self, which: str | None = None, *, why: str = "") -> Undone:
+        """Queues what takes back a push or an edit.
+
+        Args:
+            which: Its id; None for the last push that has changed something.
+            why: What for, for the audit trail.
+
+        Raises:
+            EditError: There is none, or it was taken back already.
+            WarehouseError: There is no warehouse.
+        """
+        from wbsync.writeback import Queue, who_am_i
+        from wbsync.writeback.undo import undo
+
+        with Queue(self.root) as queue:
+            return undo(queue, which, who_am_i(), why=why)
 
     def publish(
         self,

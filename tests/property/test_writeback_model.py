@@ -390,7 +390,7 @@ WEATHERS = {
 def test_the_model_and_wandb_agree(weather: str, account_of: Callable[..., Any]) -> None:
     """Whatever was done before, by whom, and in which weather."""
     options, has_syncs = WEATHERS[weather]
-    examples = {"calm": (4, 200), "bad": (12, 600)}[weather][IS_LONG]
+    examples = {"calm": (3, 200), "bad": (8, 600)}[weather][IS_LONG]
     with Sandbox(options=options) as sandbox:
         machine = type(
             "Machine",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 MAX_SHOWN_CHARS = 48
-
-
-def who_am_i() -> str:
-    """Returns who makes edits on this machine: the login there."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
 
 
 def value_text(value: Any, *, is_short: bool = True) -> str:

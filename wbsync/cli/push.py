@@ -116,16 +116,12 @@ def run_push(
 
 
 def _passing(root: Path, text: str) -> Callable[[Target], bool]:
-    """Returns what tells the runs that pass a filter, by what the warehouse holds."""
     from wbsync.cli.translate import read_text
     from wbsync.query import Engine
-    from wbsync.query.asking import ask, build_question
+    from wbsync.writeback.choosing import runs_passing
 
-    columns = ("entity", "project", "run_id")
-    question = build_question("runs", None, read_text(text), None, columns, None, "mongo")
     with Engine.open(root) as engine:
-        passing = set(ask(engine, question).fetchall())
-    return lambda target: target.kind == "run" and target.key[1:] in passing
+        return runs_passing(engine, read_text(text))
 
 
 def print_report(report: PushReport) -> None:

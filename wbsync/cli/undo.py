@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from wbsync.cli.diagnostics import plain
-from wbsync.cli.edits import open_queue, who_am_i
+from wbsync.cli.edits import open_queue
 from wbsync.cli.options import Globals  # noqa: TC001
 
 
@@ -29,6 +29,7 @@ def command(shared: Globals, *, which: str | None, why: str, as_json: bool) -> N
       wbsync undo && wbsync push
       wbsync undo e1a2b3c4d5           # ids: wbsync queue log --pushes, or --edits
     """
+    from wbsync.writeback import who_am_i
     from wbsync.writeback.undo import undo
 
     with open_queue(shared) as queue:

@@ -16,6 +16,7 @@ state is a line of the log.
 
 from __future__ import annotations
 
+import getpass
 import json
 import sqlite3
 import threading
@@ -516,6 +517,14 @@ class Queue:
             "kind", "entity", "project", "name", "field", "path", "action",
         )  # fmt: skip
         return [{**dict(zip(names, row, strict=True)), "path": json.loads(row[14])} for row in rows]
+
+
+def who_am_i() -> str:
+    """Returns who makes edits on this machine: the login there."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
 def _now() -> str:

@@ -56,6 +56,8 @@ class Refusal:
     reason: str
     is_final: bool
     """Whether the server has refused it, and would again; else nobody knows whether it was done."""
+    is_trouble: bool = False
+    """Whether the server seems ill: it is better to wait a moment."""
     is_shared: bool = False
     """Whether the mutation was several operations' together."""
 
@@ -118,7 +120,8 @@ class Sender:
                     Refusal(named.get(i, str(error)), i in named and not TRANSIENT.search(named[i]))
                     for i in range(len(batch))
                 ]
-            return [Refusal(str(error), len(batch) == 1 and _is_final(error))] * len(batch)
+            is_final = _is_final(error)
+            return [Refusal(str(error), is_final and len(batch) == 1, not is_final)] * len(batch)
         self._size = min(MAX_CALLS, max(self._size, 2 * len(batch)))
         return [_problem(call, data.get(f"r{i}")) for i, call in enumerate(batch)]
 

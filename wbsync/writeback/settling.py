@@ -101,8 +101,9 @@ class Settling:
             if not sends:
                 continue
             self._tries.update(v.entry.op_id for v in sends)
-            self._answers |= await sender.send(build_calls(merged, presents))
-            if any(self._answers.get(v.entry.op_id) is not None for v in sends):
+            answers = await sender.send(build_calls(merged, presents))
+            self._answers |= answers
+            if any(refusal is not None and refusal.is_trouble for refusal in answers.values()):
                 await asyncio.sleep(wait_s(min(turn, 4), None))
 
     def _entries(self) -> list[Entry]:
