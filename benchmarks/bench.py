@@ -363,6 +363,67 @@ def bench_publish(folder: Path) -> Iterator[Line]:
     yield "peak memory of it", edited["peak_mb"], "MB", 400, True
 
 
+def bench_push(folder: Path) -> Iterator[Line]:
+    """Queueing 10,000 edits, and pushing 1,000 edited runs to a server with and without latency."""
+    from wbsync.lake import open_warehouse
+    from wbsync.writeback import Edit, Operation, Queue, Target
+
+    seed(folder / "d", runs=1000, steps=0, keys=1, artifacts=0)
+    with Sandbox(folder / "d") as sandbox:
+        for latency_ms in (0, 100):
+            root = folder / f"w{latency_ms}"
+            open_warehouse(root)
+            runs = read_runs(sandbox)
+            operations = []
+            for node in runs:
+                run = Target("run", "sandbox", "main", node["name"], node["id"])
+                config = json.loads(node["config"])
+                held = config["lr"]["value"]
+                tag = f"t{latency_ms}"
+                operations += [
+                    Operation(run, "tags", "add", tag, node["tags"]),
+                    Operation(run, "notes", "append", " x", node["notes"]),
+                    Operation(run, "config", "set", latency_ms, held, ("lr",)),
+                ]
+                operations += [
+                    Operation(run, "config", "set", latency_ms, path=(f"{tag}-{n}",))
+                    for n in range(7)
+                ]
+            with Queue(root) as queue:
+                begun = time.perf_counter()
+                count = queue.add(Edit("bench"), operations)
+                seconds = time.perf_counter() - begun
+            if not latency_ms:
+                yield f"queueing {count:,} operations", seconds, "s", 5, True
+            if latency_ms:
+                slow = ["--latency-ms", str(latency_ms)]
+                with Sandbox(folder / "d", options=slow) as server:
+                    pushed = Run(server, "-q", "-w", str(root), "push", "--force", "--json")
+            else:
+                pushed = Run(sandbox, "-q", "-w", str(root), "push", "--force", "--json")
+            report = pushed.report
+            if report["applied"] != count:
+                raise SystemExit(f"not everything was applied: {report}")
+            yield f"pushing 1,000 runs, {latency_ms} ms: requests", report["requests"], "", 60, True
+            yield f"pushing 1,000 runs, {latency_ms} ms: time", report["seconds"], "s", 0, True
+        yield "peak memory of it", pushed.peak_mb, "MB", 400, True
+
+
+def read_runs(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """Returns the runs of the project main, as the server holds them."""
+    import httpx
+
+    query = (
+        'query R { project(name: "main", entityName: "sandbox") { runs(first: 1000) { edges {'
+        " node { id name tags notes config } } } } }"
+    )
+    answer = httpx.post(
+        f"{sandbox.base_url}/graphql", auth=("api", sandbox.api_key), json={"query": query},
+        timeout=60,
+    ).json()  # fmt: skip
+    return [edge["node"] for edge in answer["data"]["project"]["runs"]["edges"]]
+
+
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "help": bench_help,
     "requests": bench_requests,
@@ -371,6 +432,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "objects": bench_objects,
     "filters": bench_filters,
     "publish": bench_publish,
+    "push": bench_push,
 }
 
 

@@ -76,8 +76,12 @@ def command(
     )  # fmt: skip
     if as_json:
         click.echo(json.dumps(report.to_dict()))
-    else:
+    elif not shared.say.quiet:
         print_report(report)
+    else:
+        for told in report.told[:MAX_LINES]:
+            if told.outcome in {"conflict", "failed"}:
+                shared.say.error(f"{told.field} of {told.target}: {told.outcome}, {told.reason}")
     return ExitCode.OK if report.outcome == "complete" else ExitCode.PARTIAL
 
 

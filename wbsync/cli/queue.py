@@ -326,5 +326,5 @@ def _settle(
         count = act(queue, ids)
     if as_json:
         click.echo(json.dumps({"operations": count}))
-    else:
+    elif not shared.say.quiet:
         click.echo(f"{verb}: {count:,} operations")

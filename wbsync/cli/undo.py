@@ -37,6 +37,8 @@ def command(shared: Globals, *, which: str | None, why: str, as_json: bool) -> N
     if as_json:
         click.echo(json.dumps(asdict(undone)))
         return
+    if shared.say.quiet:
+        return
     click.echo(
         f"{undone.undoes}: {undone.queued:,} operations queued, {undone.dropped:,} dropped"
         + ("; `wbsync push` brings them to W&B" if undone.queued else "")
