@@ -45,7 +45,7 @@ arch: $(VENV)/.ready ## Which way imports may run
 unit: setup ## Tests; ARGS="-k name" for some
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
-test-long: $(VENV)/.ready ## 100,000 random filters, and random changes on every kind of server: hours
+test-long: $(VENV)/.ready ## 100,000 random filters, random changes on every kind of server, killed pushes: hours
 	WBSYNC_LONG=1 $(BIN)/python -m pytest -q -n 2 tests/property $(ARGS)
 
 bench: $(VENV)/.ready ## Measure the budgets on the sandbox; ARGS="history" for some

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import wbsync
 from wbsync.errors import EditError, LockedError, TransportError
 from wbsync.lake import open_warehouse
 from wbsync.sandbox.process import Sandbox
@@ -212,7 +213,7 @@ def test_every_kind_of_edit_reaches_the_sdk_and_nothing_else_changes(place: Plac
         '{"acc": 0.75, "n": 1152921504606846977, "deep": {"x": 1, "y": "-Infinity"}}'
     )
     assert account.run("every", "r2") == untouched | {"id": other.storage_id}
-    nodes = [e["node"] for e in account.collections("every")["data"]["artifacts"]["edges"]]
+    nodes = account.collections("every")["data"]["artifacts"]
     assert [n["metadata"] for n in nodes if n["id"] == first] == ['{"n": 1e-3, "m": {"k": 1}}']
 
     seen = place.sdk.do(
@@ -426,7 +427,7 @@ def test_aliases_and_metadata_beside_a_colleague(place: Place) -> None:
     assert [e.operation.label for e in place.queue.entries(["conflict"])] == [
         "aliases.moved", "metadata.b",
     ]  # fmt: skip
-    nodes = [e["node"] for e in account.collections("art")["m"]["artifacts"]["edges"]]
+    nodes = account.collections("art")["m"]["artifacts"]
     by_id = {n["id"]: n for n in nodes}
     assert [{a["alias"] for a in by_id[i]["aliases"]} for i in ids] == [
         set(), set(), {"latest", "moved", "kept"},
@@ -714,3 +715,61 @@ def _Requests(count: int) -> Any:
     from wbsync.api import Budget
 
     return Budget(count)
+
+
+def test_an_old_and_busy_server_takes_edits_all_the_same(
+    tmp_path: Path, account_of: Callable[..., Any]
+) -> None:
+    """Without fields that are only nice to have, and with a rate limit; nothing is sent twice."""
+    options = ["--without", "stopped,readOnly", "--rate-limit", "4/s"]
+    with Sandbox(tmp_path / "d") as sandbox:
+        place = Place(sandbox, account_of(sandbox), None, tmp_path / "w")  # type: ignore[arg-type]
+        runs = [place.run("old", f"r{n}", tags=[], notes="") for n in range(3)]
+        live = place.run("old", "live", state="running")
+    with Sandbox(tmp_path / "d", options=options) as sandbox:
+        place.sandbox = sandbox
+        for run in runs:
+            place.edit(Operation(run, "notes", "append", "x", ""))
+        place.edit(Operation(live, "stop", "set", True, False))
+        for run in runs:
+            # A push for each, so that the limit is met.
+            assert place.push(limit=1).applied == 1
+            assert run
+        assert place.push().applied == 1
+        assert place.states() == ["applied"] * 4
+        statuses = [r["status"] for r in sandbox.requests() if r.get("operation") == "EditRuns"]
+        assert statuses.count(200) == 3
+    with Sandbox(tmp_path / "d") as sandbox:
+        account = account_of(sandbox)
+        assert [account.run("old", f"r{n}", "notes")["notes"] for n in range(3)] == ["x"] * 3
+        assert account.run("old", "live", "stopped")["stopped"] is True
+    place.queue.close()
+
+
+def test_a_key_that_may_not_see_a_run_changes_nothing(place: Place) -> None:
+    """The edit fails, and says so; with the right key, a retry brings it there."""
+    run = place.run("theirs", "r", tags=[])
+    place.edit(Operation(run, "tags", "add", "x", []))
+    bob = resolve_credentials("b" * 40, place.sandbox.base_url)
+    report = asyncio.run(push(place.root, bob))
+    assert (report.outcome, report.failed) == ("partial", 1)
+    assert "may not see" in (place.queue.entries()[0].error or "")
+    assert place.account.run("theirs", "r", "tags")["tags"] == []
+    place.queue.retry([1])
+    assert place.push().applied == 1
+
+
+def test_python_pushes_from_a_notebook(place: Place) -> None:
+    """Inside a running event loop, too."""
+    run = place.run("notebook", "r", tags=[])
+    place.edit(Operation(run, "tags", "add", "x", []))
+    keys = {"api_key": place.sandbox.api_key, "base_url": place.sandbox.base_url}
+
+    async def cell() -> tuple[PushReport, PushReport]:
+        with wbsync.open(place.root) as warehouse:
+            first = warehouse.push(**keys)
+            assert warehouse.undo().queued == 1
+            return first, warehouse.push(dry_run=True, **keys)
+
+    pushed, dry = asyncio.run(cell())
+    assert (pushed.applied, dry.to_send) == (1, 1)

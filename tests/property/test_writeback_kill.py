@@ -122,7 +122,7 @@ def test_killed_pushes_apply_every_edit_once(tmp_path: Path, account_of: Any) ->
             assert sorted(held["tags"]) == sorted(expected.tags[n])
             config = {k: v["value"] for k, v in json.loads(held["config"]).items()}
             assert config == expected.config[n]
-        nodes = [e["node"] for e in account.collections("kill")["m"]["artifacts"]["edges"]]
+        nodes = account.collections("kill")["m"]["artifacts"]
         holders = [n["id"] for n in nodes if "best" in [a["alias"] for a in n["aliases"]]]
         assert holders == [versions[expected.alias].storage_id]
     assert {state for state, count in counts.items() if count} == {"applied"}

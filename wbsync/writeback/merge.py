@@ -51,8 +51,8 @@ class Verdict:
 
     entry: Entry
     outcome: str
-    """send (it must be written), held (W&B has it), conflict, refused (it never will be), wait, or
-    dropped (for theirs)."""
+    """send (it must be written), held (W&B has it), conflict, refused (it never will be), wait,
+    dropped (for theirs), or unknown (it may have arrived, and W&B does not say)."""
     before: Any = MISSING
     after: Any = MISSING
     theirs: Any = MISSING
@@ -158,10 +158,13 @@ class _Merging:
 
     def is_there(self, entry: Entry) -> bool:
         """Says whether what an operation changes is there and open to edits; if not, says why."""
-        problem = self._presents[entry.target.key].problem
-        if problem is not None:
-            self._say(entry, "refused", reason=problem)
-        return problem is None
+        present = self._presents[entry.target.key]
+        if present.is_ill and entry.state == "sending":
+            self._say(entry, "unknown", reason=present.problem)
+        elif present.problem is not None:
+            outcome = "wait" if present.is_ill else "refused"
+            self._say(entry, outcome, reason=present.problem)
+        return present.problem is None
 
     def is_allowed(self, entry: Entry) -> bool:
         """Says whether an operation may be written now; if not, says why."""

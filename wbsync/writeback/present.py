@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import batch_document
-from wbsync.errors import ApiError, AuthenticationError, GraphQLError, RateLimitedError
+from wbsync.errors import (
+    ApiError,
+    AuthenticationError,
+    GraphQLError,
+    RateLimitedError,
+    Retryable,
+    TransportError,
+)
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import parse_json, parse_time, unwrap_config
 from wbsync.writeback.operations import Operation, Target, leaf_at
@@ -41,6 +48,8 @@ class Present:
     """Field to JSON text: config, summary, metadata."""
     holders: dict[str, str | None] = field(default_factory=dict)
     """Alias to the id of the version that has it, in the collection that the target names."""
+    is_ill: bool = False
+    """Whether the server could not say what it holds: the problem may pass."""
 
     @property
     def is_live(self) -> bool:
@@ -113,7 +122,7 @@ async def _read_runs(
 
 def _run(target: Target, node: Any) -> Present:
     if not isinstance(node, dict):
-        return Present(target, _missing(target, node))
+        return _missing(target, node)
     problem = None
     created_at = parse_time(target.created_at)
     if target.storage_id and node["id"] != target.storage_id:
@@ -151,12 +160,13 @@ def _checked(present: Present) -> Present:
     return present
 
 
-def _missing(target: Target, answer: Any) -> str:
+def _missing(target: Target, answer: Any) -> Present:
     if isinstance(answer, ApiError):
-        return str(answer)
-    return (
+        return Present(target, str(answer), is_ill=isinstance(answer, Retryable))
+    return Present(
+        target,
         f"W&B shows no {target} any more: it was deleted, moved or renamed, or this key may not"
-        " see it"
+        " see it",
     )
 
 
@@ -188,7 +198,9 @@ async def _read_artifacts(
             if collection != collection_of(present.target):
                 continue
             if not isinstance(node, dict):
-                present.problem = present.problem or _missing(present.target, node)
+                if present.problem is None:
+                    lost = _missing(present.target, node)
+                    present.problem, present.is_ill = lost.problem, lost.is_ill
                 continue
             membership = node.get("artifactMembership") or {}
             present.holders[alias] = (membership.get("artifact") or {}).get("id")
@@ -197,7 +209,7 @@ async def _read_artifacts(
 
 def _artifact(target: Target, node: Any) -> Present:
     if not isinstance(node, dict) or node.get("state") == "DELETED":
-        return Present(target, _missing(target, node))
+        return _missing(target, node)
     values = {
         "tags": [tag["name"] for tag in node.get("tags") or []],
         "description": node.get("description"),
@@ -223,7 +235,7 @@ async def _read_collections(
 
 def _collection(target: Target, node: Any) -> Present:
     if not isinstance(node, dict):
-        return Present(target, _missing(target, node))
+        return _missing(target, node)
     problem = None
     if target.storage_id and node["id"] != target.storage_id:
         problem = f"{target} is another collection now: that one was renamed or deleted"
@@ -248,6 +260,18 @@ async def ask_each(
     Raises:
         ApiError: The server answers nothing, or does not take the key.
     """
+    answers = await _ask_each(client, template, items, shared)
+    if all(isinstance(answer, Retryable) for answer in answers):
+        raise answers[0]
+    return answers
+
+
+async def _ask_each(
+    client: Client,
+    template: str,
+    items: Sequence[Mapping[str, Any]],
+    shared: Mapping[str, Any],
+) -> list[Any]:
     variables = {
         **shared,
         **{f"{name}{i}": value for i, item in enumerate(items) for name, value in item.items()},
@@ -258,17 +282,15 @@ async def ask_each(
             variables,
             max_attempts=ATTEMPTS_BEFORE_SPLITTING if len(items) > 1 else None,
         )
-    except (AuthenticationError, RateLimitedError):
+    except (AuthenticationError, RateLimitedError, TransportError):
         raise
     except ApiError as error:
         if len(items) == 1:
-            if isinstance(error, GraphQLError):
-                return [error]
-            raise
+            return [error]
         chosen = set(blamed(error, len(items)))
         answers: list[Any] = [None] * len(items)
         for part in (sorted(chosen), [i for i in range(len(items)) if i not in chosen]):
-            told = await ask_each(client, template, [items[i] for i in part], shared)
+            told = await _ask_each(client, template, [items[i] for i in part], shared)
             for index, answer in zip(part, told, strict=True):
                 answers[index] = answer
         return answers

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from wbsync.writeback.queue import Entry
 
 CHUNK_THINGS = 100
+CHUNK_CHARS = 20_000_000
+"""About how much config, summary and metadata is to be in memory at once."""
 CONFLICT_POLICIES = ("fail", "mine", "theirs")
 
 
@@ -183,12 +185,12 @@ def _things(entries: Iterable[Entry]) -> list[list[Entry]]:
     return sorted(things.values(), key=lambda thing: thing[0].target.key[:3])
 
 
-def _chunks(things: Sequence[list[Entry]]) -> Iterator[list[list[Entry]]]:
-    """Yields things of one kind and project, some at a time."""
+def _chunks(things: Sequence[list[Entry]], size: Callable[[], int]) -> Iterator[list[list[Entry]]]:
+    """Yields things of one kind and project, some at a time; `size` is asked for each chunk."""
     chunk: list[list[Entry]] = []
     for thing in things:
         is_alike = chunk and chunk[0][0].target.key[:3] == thing[0].target.key[:3]
-        if chunk and (not is_alike or len(chunk) >= CHUNK_THINGS):
+        if chunk and (not is_alike or len(chunk) >= size()):
             yield chunk
             chunk = []
         chunk.append(thing)
@@ -222,22 +224,25 @@ class _Push:
         report = self._report
         report.things = len(things)
         began = time.monotonic()
-        gate = asyncio.Semaphore(concurrency)
+        size = CHUNK_THINGS
+        chunks = _chunks(things, lambda: size)
 
-        async def work(chunk: list[list[Entry]]) -> None:
-            async with gate:
+        async def work() -> None:
+            nonlocal size
+            for chunk in chunks:
                 op_ids = [entry.op_id for thing in chunk for entry in thing]
                 settling = Settling(self._queue, self._client, self._policy, self._push_id, op_ids)
                 await settling.run(self._sender, self._take)
-            self._done += len(chunk)
-            if self._progress is not None:
-                self._progress(self._done, len(things))
+                size = min(size, max(1, CHUNK_CHARS * len(chunk) // max(settling.chars, 1)))
+                self._done += len(chunk)
+                if self._progress is not None:
+                    self._progress(self._done, len(things))
 
         outcome = "failed"
         try:
             async with asyncio.TaskGroup() as group:
-                for chunk in _chunks(things):
-                    group.create_task(work(chunk))
+                for _ in range(concurrency):
+                    group.create_task(work())
             outcome = "complete"
         except BaseExceptionGroup as errors:
             error = _first(errors)

@@ -23,9 +23,11 @@ MAX_TRIES = 6
 """How often an operation is sent in one push before it is left to the next."""
 MAX_UNSHOWN = 2
 """How often W&B may say that it has done what it then does not show."""
+LEFT = "left"
+"""What is to be left as it stands in the queue."""
 STATE_OF = {
     "held": "applied", "conflict": "conflict", "refused": "failed", "wait": "pending",
-    "dropped": "dropped",
+    "dropped": "dropped", "unknown": LEFT,
 }  # fmt: skip
 
 
@@ -56,6 +58,8 @@ class Settling:
         """What W&B said to the operations that were sent last; None for no complaint."""
         self._tries: Counter[int] = Counter()
         self._unshown: Counter[int] = Counter()
+        self.chars = 0
+        """Size of the JSON fields that were read at once."""
         self._alone: set[Key] = set()
         """Things whose operations are sent one by one: W&B has refused them together."""
 
@@ -74,6 +78,8 @@ class Settling:
             if not entries:
                 return
             presents = await read_present(self._client, [e.operation for e in entries])
+            texts = (text for present in presents.values() for text in present.texts.values())
+            self.chars = max(self.chars, sum(map(len, texts)))
             acknowledged = [op for op, refusal in self._answers.items() if refusal is None]
             merged = merge(entries, presents, self._policy, acknowledged)
             if sender is None:
@@ -91,13 +97,13 @@ class Settling:
                 sends = []
             self._queue.transition(
                 [
-                    *(self._change(v, state, why) for v, state, why in settled),
+                    *(self._change(v, state, why) for v, state, why in settled if state != LEFT),
                     *(self._change(v, "sending", None) for v in sends),
                 ]
             )
             for verdict, state, why in settled:
                 self._open.discard(verdict.entry.op_id)
-                tell(verdict, state, why)
+                tell(verdict, "pending" if state == LEFT else state, why)
             if not sends:
                 continue
             self._tries.update(v.entry.op_id for v in sends)
