@@ -153,6 +153,21 @@ def test_one_field_of_a_mutation_tells_of_the_others() -> None:
     sent[1] = replace(sent[1], op_id=2)
     assert outcomes(merge(sent, present(notes="theirs", group="g"))) == ["held", "held"]
     assert outcomes(merge(sent, present(notes="theirs", group="h"))) == ["conflict", "conflict"]
+    # Its notes are as before: either never sent, or taken back by someone; nobody can know.
+    assert outcomes(merge(sent, present(notes="n", group="g"))) == ["conflict", "held"]
+    answered = merge(sent, present(notes="n", group="g"), acknowledged=[1, 2])
+    assert outcomes(answered) == ["send", "held"]
+
+
+def test_leaves_that_were_written_over_on_the_way_say_nothing() -> None:
+    """Only the last of a leaf, its group and the leaf again is there to be seen."""
+    ops = [leaf("o.a", 2, 1), leaf("o", MISSING, {"a": 2}), leaf("o.a", 1)]
+    first = merge(entries(*ops), present({"o": {"a": 1}}))
+    assert outcomes(first) == ["send"] * 3
+    sent = [
+        replace(v.entry, state="sending", before=v.before, after=v.after) for v in first.verdicts
+    ]
+    assert outcomes(merge(sent, present({"o": {"a": 1}}))) == ["held"] * 3
 
 
 def test_a_side_can_be_taken_for_all() -> None:

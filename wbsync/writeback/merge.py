@@ -42,6 +42,11 @@ if TYPE_CHECKING:
 
     from wbsync.writeback.queue import Entry
 
+UNKNOWN = (
+    "a push that was cut short had begun to send it, and someone has changed the run since: whether"
+    " it had arrived is unknown"
+)
+
 Key = tuple[str, ...]
 
 
@@ -139,6 +144,24 @@ def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return one[:count] == other[:count]
 
 
+def _writes_over(later: Sequence[Entry], earlier: Sequence[Entry]) -> bool:
+    """Says whether one chain writes where another one does."""
+    one, other = later[0].operation, earlier[0].operation
+    return (
+        one.form == "leaf"
+        and (one.target.key, one.field) == (other.target.key, other.field)
+        and _overlap(one.path, other.path)
+    )
+
+
+def _is_harmless(chain: Sequence[Entry]) -> bool:
+    """Says whether sending again what may have arrived can do nothing twice.
+
+    A text or a leaf that is neither what was nor what was sent is a conflict in any case.
+    """
+    return chain[0].operation.form != "set" and all(e.operation.action != "append" for e in chain)
+
+
 class _Merging:
     """One merge."""
 
@@ -190,28 +213,40 @@ class _Merging:
                 groups.setdefault(_mutation_of(entry.operation), []).append(entry)
         settled: set[int] = set()
         for group in groups.values():
-            chains = [(chain, self._arrival(chain, acknowledged)) for chain in _chains(group)]
-            has_arrived = any(arrival is True for _, arrival in chains)
-            for chain, arrival in chains:
+            arrivals = self._arrivals(group, acknowledged)
+            has_arrived = any(arrival is True for _, arrival in arrivals)
+            for chain, arrival in arrivals:
+                is_acknowledged = all(entry.op_id in acknowledged for entry in chain)
                 if arrival is True or (arrival is None and has_arrived):
                     for entry in chain:
                         self._say(
                             entry, "held", before=entry.before, after=entry.after,
                             replaced=entry.replaced, made_from=entry.made_from,
                         )  # fmt: skip
-                elif arrival is None and not self._is_harmless(chain):
+                elif (arrival is None and not _is_harmless(chain)) or (
+                    has_arrived and not is_acknowledged
+                ):
                     current = self._current(chain[0].operation)
                     for entry in chain:
-                        self._conflict(
-                            entry,
-                            current,
-                            "a push that was cut short had begun to send it, and someone has"
-                            " changed the field since: whether it had arrived is unknown",
-                        )
+                        self._conflict(entry, current, UNKNOWN)
                 else:
                     continue
                 settled.update(entry.op_id for entry in chain)
         return [entry for entry in entries if entry.op_id not in settled]
+
+    def _arrivals(
+        self, group: Sequence[Entry], acknowledged: Collection[int]
+    ) -> list[tuple[list[Entry], bool | None]]:
+        """Returns the chains of a mutation, and what each says of whether it has arrived.
+
+        A leaf or a group of leaves that a later chain writes over says nothing by itself.
+        """
+        found: list[tuple[list[Entry], bool | None]] = []
+        for chain in reversed(_chains(group)):
+            over = next((a for later, a in reversed(found) if _writes_over(later, chain)), MISSING)
+            arrival = self._arrival(chain, acknowledged) if over is MISSING else over
+            found.append((chain, arrival))
+        return found[::-1]
 
     def _arrival(self, chain: Sequence[Entry], acknowledged: Collection[int]) -> bool | None:
         """Says whether what was sent of a chain has arrived; None where nothing tells."""
@@ -238,14 +273,6 @@ class _Merging:
             if added and current.count(added) > (before or "").count(added):
                 return True
         return None
-
-    def _is_harmless(self, chain: Sequence[Entry]) -> bool:
-        """Says whether sending again what may have arrived can do nothing twice.
-
-        A text or a leaf that is neither what was nor what was sent is a conflict in any case.
-        """
-        operation = chain[0].operation
-        return operation.form != "set" and all(e.operation.action != "append" for e in chain)
 
     def _current(self, operation: Operation) -> Any:
         """Returns the value of a field, with what was taken before in this merge."""

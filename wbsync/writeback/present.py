@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from wbsync.api import Client
 
-LIVE_STATES = frozenset({"running", "pending", "preempting"})
-"""States of a run whose process may rewrite its config and summary at any time."""
+ENDED_STATES = frozenset({"finished", "crashed", "failed", "killed"})
+"""States of a run whose process is gone; that of any other may write config and summary anew."""
 ATTEMPTS_BEFORE_SPLITTING = 3
 Slot = tuple[Any, ...]
 """Where a value stands: (key of the target, field, path); of an alias, without the target."""
@@ -54,7 +54,7 @@ class Present:
     @property
     def is_live(self) -> bool:
         """Whether a run's process may be at work."""
-        return self.state in LIVE_STATES
+        return self.state not in ENDED_STATES
 
     def value_of(self, operation: Operation) -> Any:
         """Returns the value of an operation's field."""
