@@ -7,6 +7,7 @@ import copy
 import itertools
 import json
 import math
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -517,12 +518,19 @@ def test_states_and_stops_where_wandb_allows_them(place: Place) -> None:
 def test_what_wandb_refuses_fails_alone(place: Place) -> None:
     """A bad mutation among many, and a bad field among several of a run, take nothing along."""
     runs = [place.run("refuse", f"r{n}", tags=[], notes="") for n in range(8)]
+    with sqlite3.connect(place.sandbox.data / "sandbox.sqlite", timeout=30) as store:
+        (pk,) = store.execute(
+            "SELECT r.pk FROM runs r JOIN projects p ON p.pk = r.project_pk"
+            " WHERE p.name = 'refuse' AND r.name = 'r5'"
+        ).fetchone()
+        store.execute("UPDATE bodies SET config = '[' WHERE run_pk = ?", (pk,))
+    store.close()
     ops = [
         op
         for run in runs
         for op in (Operation(run, "tags", "add", "t", []), Operation(run, "notes", "set", "x", ""))
     ]
-    place.edit(*ops)
+    place.edit(*ops, *(leaf(run, "config", "x", 1) for run in runs[5:7]))
     # What the check would not let through: a server may refuse what nobody knows of.
     place.queue._connection.execute(
         "UPDATE operations SET value = ? WHERE name = 'r3' AND field = 'tags'",
@@ -530,8 +538,9 @@ def test_what_wandb_refuses_fails_alone(place: Place) -> None:
     )
     place.queue._connection.commit()
     report = place.push()
-    assert (report.applied, report.failed) == (15, 1)
-    failed = place.queue.entries(["failed"])[0]
+    assert (report.applied, report.failed) == (16, 2)
+    failed, broken = place.queue.entries(["failed"])
+    assert (broken.target.name, "no JSON object" in (broken.error or "")) == ("r5", True)
     assert failed.target.name == "r3"
     assert "invalid tag" in (failed.error or "")
     held = place.account.run("refuse", "r3", "tags notes")

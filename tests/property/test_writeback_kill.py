@@ -52,8 +52,24 @@ class Expected:
         self.notes = dict.fromkeys(range(RUNS), "n")
         self.tags: dict[int, list[str]] = {n: ["a"] for n in range(RUNS)}
         self.config: dict[int, dict[str, Any]] = {n: {"lr": n} for n in range(RUNS)}
+        self.groups: dict[int, str] = {}
+        """What colleagues have set."""
         self.alias = 0
         self.turns = 0
+
+    def interfere(self, account: Any, rng: random.Random) -> None:
+        """Lets a colleague tag some runs, whatever they hold now, and set their group."""
+        for n in rng.sample(range(RUNS), 5):
+            mark = f"c{len(self.groups)}-{rng.random()}"
+            held = insist(lambda n=n: account.run("kill", f"r{n}", "tags"))["tags"]
+            tags = [*held, mark]
+            insist(
+                lambda n=n, tags=tags, mark=mark: account.edit(
+                    "kill", f"r{n}", tags=tags, groupName=mark
+                )
+            )
+            self.groups[n] = mark
+            self.tags[n].append(mark)
 
     def edit(self, queue: Queue, versions: list[Target]) -> None:
         """Queues edits of every kind, each on what the one before it makes."""
@@ -82,7 +98,10 @@ class Expected:
 
 @pytest.mark.timeout(1800)
 def test_killed_pushes_apply_every_edit_once(tmp_path: Path, account_of: Any) -> None:
-    """SIGKILLs at random moments, silence and errors after W&B has applied, answers cut short."""
+    """SIGKILLs at random moments, silence and errors after W&B has applied, answers cut short.
+
+    A colleague changes runs between a kill and the next push: neither side loses anything.
+    """
     rng = random.Random(11)
     root = tmp_path / "w"
     open_warehouse(root)
@@ -107,6 +126,7 @@ def test_killed_pushes_apply_every_edit_once(tmp_path: Path, account_of: Any) ->
                 if push_and_kill(sandbox, root, rng):
                     kills += 1
                     in_flight += queue.counts()["sending"] > 0
+                    expected.interfere(account_of(sandbox), rng)
                 else:
                     finished += 1
             for _ in range(20):
@@ -117,7 +137,8 @@ def test_killed_pushes_apply_every_edit_once(tmp_path: Path, account_of: Any) ->
     with Sandbox(data) as calm:
         account = account_of(calm)
         for n in range(RUNS):
-            held = account.run("kill", f"r{n}", "notes tags config")
+            held = account.run("kill", f"r{n}", "notes tags config group")
+            assert held["group"] == expected.groups.get(n)
             assert held["notes"] == expected.notes[n]
             assert sorted(held["tags"]) == sorted(expected.tags[n])
             config = {k: v["value"] for k, v in json.loads(held["config"]).items()}

@@ -153,6 +153,9 @@ def test_one_field_of_a_mutation_tells_of_the_others() -> None:
     sent[1] = replace(sent[1], op_id=2)
     assert outcomes(merge(sent, present(notes="theirs", group="g"))) == ["held", "held"]
     assert outcomes(merge(sent, present(notes="theirs", group="h"))) == ["conflict", "conflict"]
+    unsent = merge(sent, present(notes="theirs", group=None))
+    assert outcomes(unsent) == ["send", "send"]
+    assert unsent.values[RUN.key] == {"notes": "theirs x", "group": "g"}
     # Its notes are as before: either never sent, or taken back by someone; nobody can know.
     assert outcomes(merge(sent, present(notes="n", group="g"))) == ["conflict", "held"]
     answered = merge(sent, present(notes="n", group="g"), acknowledged=[1, 2])
@@ -189,3 +192,12 @@ def test_an_answer_that_does_not_come_decides_nothing() -> None:
     op = Operation(RUN, "group", "set", "g", None)
     assert outcomes(merge(entries(op), ill)) == ["wait"]
     assert outcomes(merge(entries(op, state="sending"), ill)) == ["unknown"]
+
+
+def test_a_broken_config_is_left_alone() -> None:
+    """Nothing could be put into it; the run's other fields can be edited."""
+    held = present()
+    held[RUN.key].texts["config"], held[RUN.key].broken = "[1", frozenset({"config"})
+    merged = merge(entries(leaf("lr", 1), Operation(RUN, "tags", "add", "t", [])), held)
+    assert outcomes(merged) == ["refused", "send"]
+    assert merged.texts == {}

@@ -12,8 +12,8 @@ Operations on one place are taken together, as a chain: W&B may hold what any of
 
 Of what a push had begun to send when it was cut short, nobody knows what arrived. W&B tells: a
 field that holds what was sent has arrived, one that holds what was there before has not. Where
-someone has changed it since, other fields of the same mutation may tell; where nothing does, tags
-and appended notes wait as conflicts, lest they be applied twice.
+someone has changed it since, other fields of the same mutation may tell; where nothing does, or
+they contradict each other, it waits as a conflict, lest it be applied twice.
 """
 
 from __future__ import annotations
@@ -182,12 +182,14 @@ class _Merging:
     def is_there(self, entry: Entry) -> bool:
         """Says whether what an operation changes is there and open to edits; if not, says why."""
         present = self._presents[entry.target.key]
+        problem = present.problem
+        if problem is None and entry.operation.field in present.broken:
+            problem = f"{entry.operation.field} of {entry.target} is no JSON object"
         if present.is_ill and entry.state == "sending":
-            self._say(entry, "unknown", reason=present.problem)
-        elif present.problem is not None:
-            outcome = "wait" if present.is_ill else "refused"
-            self._say(entry, outcome, reason=present.problem)
-        return present.problem is None
+            self._say(entry, "unknown", reason=problem)
+        elif problem is not None:
+            self._say(entry, "wait" if present.is_ill else "refused", reason=problem)
+        return problem is None
 
     def is_allowed(self, entry: Entry) -> bool:
         """Says whether an operation may be written now; if not, says why."""
@@ -215,6 +217,7 @@ class _Merging:
         for group in groups.values():
             arrivals = self._arrivals(group, acknowledged)
             has_arrived = any(arrival is True for _, arrival in arrivals)
+            has_not = any(arrival is False for _, arrival in arrivals)
             for chain, arrival in arrivals:
                 is_acknowledged = all(entry.op_id in acknowledged for entry in chain)
                 if arrival is True or (arrival is None and has_arrived):
@@ -223,7 +226,7 @@ class _Merging:
                             entry, "held", before=entry.before, after=entry.after,
                             replaced=entry.replaced, made_from=entry.made_from,
                         )  # fmt: skip
-                elif (arrival is None and not _is_harmless(chain)) or (
+                elif (arrival is None and not has_not and not _is_harmless(chain)) or (
                     has_arrived and not is_acknowledged
                 ):
                     current = self._current(chain[0].operation)

@@ -48,6 +48,8 @@ class Present:
     """Field to JSON text: config, summary, metadata."""
     holders: dict[str, str | None] = field(default_factory=dict)
     """Alias to the id of the version that has it, in the collection that the target names."""
+    broken: frozenset[str] = frozenset()
+    """JSON fields that hold no JSON object."""
     is_ill: bool = False
     """Whether the server could not say what it holds: the problem may pass."""
 
@@ -141,23 +143,23 @@ def _run(target: Target, node: Any) -> Present:
         "state": node.get("state"),
         "stop": bool(node.get("stopped")),
     }
-    present = Present(
+    return Present(
         target, problem, node["id"], node.get("state"), bool(node.get("sweepName")), "Run",
-        values, texts,
+        values, texts, broken=_broken(texts),
     )  # fmt: skip
-    return _checked(present)
 
 
-def _checked(present: Present) -> Present:
-    """Marks what holds a field that is no JSON object: nothing could be kept in it."""
-    for name, text in present.texts.items():
+def _broken(texts: Mapping[str, str]) -> frozenset[str]:
+    """Returns the fields that hold no JSON object: no leaf could be kept in them."""
+    broken = set()
+    for name, text in texts.items():
         try:
             is_object = isinstance(parse_json(text or "{}"), dict)
         except (ValueError, RecursionError):
             is_object = False
         if not is_object:
-            present.problem = f"{present.target}: its {name} is no JSON object"
-    return present
+            broken.add(name)
+    return frozenset(broken)
 
 
 def _missing(target: Target, answer: Any) -> Present:
@@ -214,10 +216,8 @@ def _artifact(target: Target, node: Any) -> Present:
         "tags": [tag["name"] for tag in node.get("tags") or []],
         "description": node.get("description"),
     }
-    present = Present(
-        target, None, node["id"], values=values, texts={"metadata": node.get("metadata") or ""}
-    )
-    return _checked(present)
+    texts = {"metadata": node.get("metadata") or ""}
+    return Present(target, None, node["id"], values=values, texts=texts, broken=_broken(texts))
 
 
 async def _read_collections(
