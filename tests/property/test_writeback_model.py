@@ -161,7 +161,8 @@ class Writeback(RuleBasedStateMachine):
                 "lr": read.get("lr", MISSING), "opt.m": opt.get("m", MISSING),
                 "opt.x": opt.get("x", MISSING), "acc": json.loads(summary).get("acc", MISSING),
             }  # fmt: skip
-        assert repr(self.seen) == repr({run: self.remote[run] for run in self.seen})
+        for run, values in self.seen.items():
+            assert all(equal(value, self.remote[run][place]) for place, value in values.items())
 
     def shown(self, run: str, place: str) -> Any:
         """Returns what a person sees: what was synced, with the edits that wait."""
