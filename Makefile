@@ -45,7 +45,7 @@ arch: $(VENV)/.ready ## Which way imports may run
 unit: setup ## Tests; ARGS="-k name" for some
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
-LONG := tests/property tests/integration/test_writeback_kill.py tests/integration/test_artifact_files.py
+LONG := tests/property tests/integration/test_artifact_files.py
 test-long: setup ## 100,000 random filters, random changes on every kind of server, killed pushes: hours
 	WBSYNC_LONG=1 WBSYNC_TEST_BIG_BYTES=1073741824 $(BIN)/python -m pytest -q -n 2 $(LONG) $(ARGS)
 
