@@ -434,12 +434,20 @@ class Lake:
         table: str,
         columns: Sequence[str] | None = None,
         filters: Sequence[Filter] = (),
+        files: Sequence[Path] | None = None,
     ) -> pa.Table:
-        """Returns rows of a table's newest version, in its schema; none where it does not exist."""
+        """Returns rows of a table's newest version, in its schema; none where it does not exist.
+
+        Args:
+            table: Table to read.
+            columns: Columns to read; None for all.
+            filters: Which rows.
+            files: Which of its files; None for all.
+        """
         schema = load_table(table).arrow()
         names = list(columns) if columns is not None else schema.names
         wanted = pa.schema([schema.field(name) for name in names])
-        parts = self.parts(table)
+        parts = self.parts(table, files)
         if not parts:
             return wanted.empty_table()
         needed = [*names, *(column for column, _, _ in filters if column not in names)]
