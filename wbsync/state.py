@@ -185,10 +185,10 @@ class State:
             )
             connection.execute("INSERT OR REPLACE INTO replayed VALUES (?, ?)", (table, version))
 
-    def forget_cursors(self, table: str, streams: Sequence[str]) -> None:
+    def forget_cursors(self, table: str) -> None:
         """Drops a table's cursors, so that they are replayed from the first commit."""
         with self._transaction() as connection:
-            connection.executemany("DELETE FROM cursors WHERE stream = ?", [(s,) for s in streams])
+            connection.execute("DELETE FROM cursors WHERE stream = ?", (table,))
             connection.execute("DELETE FROM replayed WHERE table_name = ?", (table,))
 
     def cursors(self, stream: str, entity: str, project: str) -> dict[str, str]:
