@@ -7,7 +7,9 @@ carries none and downloads from storage hosts. Redirects are followed by the sec
 from __future__ import annotations
 
 import base64
+import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -191,16 +193,19 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Returns the seconds that `Retry-After`, or else `RateLimit-Reset`, asks to wait."""
     text = headers.get("retry-after")
     if text:
-        try:
-            return max(0.0, float(text))
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            return _seconds(text)
         moment = _instant(text)
         return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
     try:
-        return max(0.0, float(headers["ratelimit-reset"]))
+        return _seconds(headers["ratelimit-reset"])
     except (KeyError, ValueError):
         return None
+
+
+def _seconds(text: str) -> float | None:
+    seconds = float(text)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def date_of(headers: Mapping[str, str]) -> datetime | None:
