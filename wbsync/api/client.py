@@ -257,6 +257,7 @@ class Client:
         *,
         resume: bool = False,
         on_bytes: Callable[[int], None] | None = None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> int:
         """Writes what a signed URL holds to a file, and returns its size; sends no key.
 
@@ -265,12 +266,20 @@ class Client:
             path: File to write.
             resume: Whether to go on from what the file holds already, also between tries.
             on_bytes: Called with the number of bytes that came, again and again.
+            on_headers: Called with the headers of an answer that brings the file, before it comes.
 
         Raises:
             SignedUrlExpiredError: Ask W&B for a new URL.
             ServerError, TransportError: Still so after all tries.
         """
-        call = partial(self._transport.download, url, path, resume=resume, on_bytes=on_bytes)
+        call = partial(
+            self._transport.download,
+            url,
+            path,
+            resume=resume,
+            on_bytes=on_bytes,
+            on_headers=on_headers,
+        )
         return await self._retried(call, requests=0)
 
     async def _retried(

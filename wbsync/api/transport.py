@@ -138,6 +138,7 @@ class Transport:
         *,
         resume: bool = False,
         on_bytes: Callable[[int], None] | None = None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> int:
         """Writes what a signed URL holds to a file, and returns the file's size in bytes.
 
@@ -147,6 +148,7 @@ class Transport:
             resume: Whether what the file holds already is the beginning, and only the rest is
                 asked for; a host that sends all again is taken at its word.
             on_bytes: Called with the number of bytes that came, again and again.
+            on_headers: Called with the headers of an answer that brings the file, before it comes.
 
         Raises:
             SignedUrlExpiredError: The storage host does not take the URL.
@@ -167,6 +169,8 @@ class Transport:
                         f"a storage host answered {response.status_code}",
                         status=response.status_code,
                     )
+                if on_headers is not None:
+                    on_headers(response.headers)
                 goes_on = response.status_code == 206
                 size = held if goes_on else 0
                 with path.open("ab" if goes_on else "wb") as file:
