@@ -31,6 +31,7 @@ from wbsync.errors import (
     MigrationError,
     SchemaMismatchError,
     WarehouseError,
+    write_problem,
 )
 from wbsync.lake.disk import persist, persist_names
 from wbsync.lake.files import regrouped, write_files
@@ -515,13 +516,7 @@ class _Guard:
         if isinstance(error, (pa.ArrowInvalid, pa.ArrowTypeError)):
             raise SchemaMismatchError(f"rows do not fit {self._path}: {error}") from error
         if isinstance(error, (DeltaError, OSError, duckdb.Error)):
-            text = str(error)
-            hint = (
-                "the disk is full: free some room and sync again"
-                if "No space left" in text or "os error 28" in text
-                else text
-            )
-            raise WarehouseError(f"cannot write {self._path}: {hint}") from error
+            raise WarehouseError(f"cannot write {self._path}: {write_problem(error)}") from error
 
 
 def _condition(filters: Sequence[Filter]) -> tuple[exp.Condition, dict[str, Any]]:
