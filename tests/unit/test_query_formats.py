@@ -145,5 +145,5 @@ def test_rows_that_are_fitted_fail_and_end_as_before() -> None:
     fitted = result.fitted([("a", "BIGINT")])
     fitted._stop()
     assert stopped == ["a"]
-    with pytest.raises(WarehouseError, match="^ours: from deep below"):
+    with pytest.raises(WarehouseError, match=r"^ours: from deep below"):
         fitted.arrow()
