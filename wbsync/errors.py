@@ -20,7 +20,23 @@ A message says what happened, where, and what to do next. It never holds a key o
 
 from __future__ import annotations
 
+import errno
 from typing import Any
+
+_NO_ROOM = ("No space left", "os error 28", "disk is full")
+"""How the libraries that write for us say that they could not: not all keep the number."""
+
+
+def write_problem(error: BaseException) -> str:
+    """Returns why something could not be written, and what to do where the disk is full.
+
+    >>> write_problem(OSError(errno.ENOSPC, "No space left on device"))
+    'the disk is full: free some room and sync again'
+    """
+    number = getattr(error, "errno", None)
+    if number in {errno.ENOSPC, errno.EDQUOT} or any(words in str(error) for words in _NO_ROOM):
+        return "the disk is full: free some room and sync again"
+    return str(error)
 
 
 class WbsyncError(Exception):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wbsync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
+
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -117,6 +119,21 @@ class ArtifactPath:
     artifact_id: str
 
 
+class RunTest(Protocol):
+    """A filter that is applied here, to rows."""
+
+    @property
+    def reads(self) -> Mapping[str, frozenset[str]]:
+        """The tables that it reads, each with the columns."""
+
+    def __call__(self, rows: Mapping[str, pa.Table]) -> Collection[str]:
+        """Returns the ids of the runs that pass.
+
+        Args:
+            rows: Rows of each table of `reads`, with those columns at least, of one project.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which runs of a project a sync is about, where it is not about all."""
@@ -127,9 +144,8 @@ class Selection:
     """Runs created or active since then."""
     filters: Mapping[str, Any] | None = None
     """A filter in W&B's Mongo-like language, which the server applies; empty asks for all."""
-    matches: Callable[[Sequence[Mapping[str, Any]]], Collection[str]] | None = None
-    """Returns the ids of those runs, as the server's heavy page gives them, that are meant: not
-    every server filters. None trusts the server."""
+    test: RunTest | None = None
+    """Tells which runs pass: not every server filters. None trusts the server."""
 
     @property
     def is_everything(self) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from wbsync.errors import WarehouseError
+from wbsync.errors import WarehouseError, write_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +107,7 @@ class State:
                 sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT,
             }:  # fmt: skip
                 advice = "it is damaged: restore it from a copy, or move it away and sync again"
-            raise WarehouseError(f"cannot open {path}: {error}; {advice}") from error
+            raise WarehouseError(f"cannot open {path}: {write_problem(error)}; {advice}") from error
 
     @classmethod
     def copy_of(cls, path: Path, folder: Path) -> State:
@@ -158,7 +158,7 @@ class State:
                     yield self._connection
             except sqlite3.Error as error:
                 raise WarehouseError(
-                    f"cannot write the warehouse's state: {error}; check the disk"
+                    f"cannot write the warehouse's state: {write_problem(error)}; check the disk"
                 ) from error
 
     def _select(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -185,10 +185,10 @@ class State:
             )
             connection.execute("INSERT OR REPLACE INTO replayed VALUES (?, ?)", (table, version))
 
-    def forget_cursors(self, table: str, streams: Sequence[str]) -> None:
+    def forget_cursors(self, table: str) -> None:
         """Drops a table's cursors, so that they are replayed from the first commit."""
         with self._transaction() as connection:
-            connection.executemany("DELETE FROM cursors WHERE stream = ?", [(s,) for s in streams])
+            connection.execute("DELETE FROM cursors WHERE stream = ?", (table,))
             connection.execute("DELETE FROM replayed WHERE table_name = ?", (table,))
 
     def cursors(self, stream: str, entity: str, project: str) -> dict[str, str]:

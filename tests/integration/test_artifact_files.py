@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,6 +40,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, run_script: Any) -> Iterator
         def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(far))
 
+        def end_headers(self) -> None:
+            etag = far / "etag"
+            self.send_header("ETag", etag.read_text("utf-8") if etag.exists() else '"first"')
+            super().end_headers()
+
         def log_message(self, *args: Any) -> None:
             pass
 
@@ -49,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, run_script: Any) -> Iterator
         with Sandbox(tmp_path_factory.mktemp("data")) as sandbox:
             address = f"http://127.0.0.1:{web.server_address[1]}"
             run_script("log_artifacts.py", sandbox, cwd, address, str(BIG_BYTES))
-            yield sandbox, cwd / "sdk"
+            yield sandbox, cwd / "sdk", far
     finally:
         web.shutdown()
         thread.join()
@@ -131,7 +137,7 @@ def test_the_cache_is_shared_between_versions_and_works_without_a_network(
     place: Any, wbsync_cli: Call, get: Any, tmp_path: Path
 ) -> None:
     """What one version brought, another does not ask for; synced names are found offline."""
-    sandbox, sdk = place
+    sandbox, sdk, _ = place
     assert wbsync_cli(sandbox, "sync", "sandbox/files").returncode == 0
     first, second = (get(f"data:v{i}", tmp_path / str(i)) for i in (0, 1))
     assert len(first["downloaded"]) == 5
@@ -145,18 +151,48 @@ def test_the_cache_is_shared_between_versions_and_works_without_a_network(
         assert off["references"].keys() == {"far/away.txt"}
         found = tree(out)
         assert found == {k: v for k, v in tree(sdk / "data-v0").items() if k in found}
+        assert off["note"].startswith("W&B not asked; ")
     assert len(sandbox.requests()) == asked
+
+    # Where W&B cannot be reached, the past answers, and says so.
+    away = wbsync_cli(
+        sandbox, "artifact", "get", "sandbox/files/data:latest", "-o", str(tmp_path / "away"),
+        "--no-references", "--base-url", "http://127.0.0.1:9", "--json",
+    )  # fmt: skip
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    note = f"W&B not reached; sandbox/files/data:latest is data:v1 as of the sync at {day}"
+    assert printed(away)["note"].startswith(note)
+    assert note in away.stderr
     lost = wbsync_cli(sandbox, "artifact", "get", "sandbox/files/big:v0", "-o", str(tmp_path / "b"),
                       "--offline")  # fmt: skip
     assert lost.returncode == 1
     assert "not in the cache" in lost.stderr
 
 
+def test_a_reference_that_changed_is_not_taken(
+    place: Any, wbsync_cli: Call, get: Any, tmp_path: Path
+) -> None:
+    """A file on the web comes while its ETag is the one that was logged, and fails afterwards."""
+    sandbox, _, far = place
+    assert "far/away.txt" in get("data:v0", tmp_path / "before")["downloaded"]
+    (far / "etag").write_text('"second"', encoding="utf-8")
+    try:
+        name = "sandbox/files/data:v0"
+        after = wbsync_cli(
+            sandbox, "artifact", "get", name, "-o", str(tmp_path / "after"), "--json"
+        )
+    finally:
+        (far / "etag").unlink()
+    assert after.returncode == 5
+    assert "ETag" in json.loads(after.stdout.splitlines()[-1])["failed"]["far/away.txt"]
+    assert not (tmp_path / "after" / "far" / "away.txt").exists()
+
+
 def test_a_killed_download_goes_on_and_shows_nothing_half(
     place: Any, get: Any, tmp_path: Path
 ) -> None:
     """SIGKILL in the middle leaves no file under its final name; the next call gets the rest."""
-    sandbox, sdk = place
+    sandbox, sdk, _ = place
     out, partial = tmp_path / "out", tmp_path / "warehouse" / "blobs" / "partial"
     process = subprocess.Popen(
         [sys.executable, "-m", "wbsync", "-w", str(tmp_path / "warehouse"), "artifact", "get",
@@ -197,7 +233,7 @@ def test_lineage_and_versions_are_shown_from_the_warehouse(
     place: Any, wbsync_cli: Call, look: Any
 ) -> None:
     """ls, show and lineage say what made what, without asking W&B."""
-    sandbox, _ = place
+    sandbox, _, _ = place
     assert wbsync_cli(sandbox, "sync", "sandbox/files").returncode == 0
     asked = len(sandbox.requests())
     versions = look("artifact", "ls", "sandbox/files/data")
@@ -221,7 +257,7 @@ def test_lineage_and_versions_are_shown_from_the_warehouse(
 
 def test_files_of_runs(place: Any, wbsync_cli: Call, look: Any, tmp_path: Path) -> None:
     """A pattern chooses; what comes is what W&B holds."""
-    sandbox, _ = place
+    sandbox, _, _ = place
     out = tmp_path / "files"
     done = look("files", "get", "sandbox/files/maker", "*.json", "-o", str(out))
     assert {"wandb-metadata.json", "wandb-summary.json"} <= tree(out).keys()
@@ -236,7 +272,7 @@ def test_files_of_runs(place: Any, wbsync_cli: Call, look: Any, tmp_path: Path) 
 
 def test_unknown_versions_and_names_are_refused(place: Any, wbsync_cli: Call) -> None:
     """Each gets one line that says what to write."""
-    sandbox, _ = place
+    sandbox, _, _ = place
     for name, code, words in (
         ("sandbox/files/none:latest", 1, "no such version"),
         ("sandbox/files/data:v99", 1, "no such version"),

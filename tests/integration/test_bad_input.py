@@ -5,15 +5,26 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import wbsync
+from wbsync.cli.diagnostics import _message
+from wbsync.errors import NotFoundError, WarehouseError
+from wbsync.extract.rows import build_table
+from wbsync.lake import Lake
 from wbsync.sandbox.process import Sandbox
+from wbsync.state import State
+from wbsync.sync.holding import Holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,8 +152,6 @@ def test_a_folder_that_is_no_warehouse(small: Sandbox, tmp_path: Path) -> None:
 
 def test_a_newer_warehouse(small: Sandbox, held: Path, tmp_path: Path) -> None:
     """A warehouse of a later wbsync is neither read nor written."""
-    import shutil
-
     root = tmp_path / "w"
     shutil.copytree(held, root)
     marker = root / "wbsync-warehouse.json"
@@ -194,11 +203,11 @@ SQL = [
     ("PRAGMA database_list; DROP TABLE runs_all", "only read"),
     ("SELECT 1; DROP TABLE runs_all", "only read"),
     ("SELECT * FROM read_csv('/etc/passwd')", "outside"),
-    ("SELECT * FROM '/etc/passwd'", ""),
+    ("SELECT * FROM '/etc/passwd'", "/etc/passwd does not exist"),
     ("SELECT content FROM read_text('/etc/passwd')", "outside"),
-    ("SELECT getenv('WANDB_API_KEY')", ""),
-    ("", ""),
-    ("-- nothing", ""),
+    ("SELECT getenv('WANDB_API_KEY')", "getenv is refused"),
+    ("", "there is no statement"),
+    ("-- nothing", "there is no statement"),
 ]
 
 
@@ -213,8 +222,103 @@ def test_sql_that_is_refused(small: Sandbox, held: Path, query: str, word: str) 
     assert {p: p.stat().st_mtime_ns for p in held.rglob("*") if p.is_file()} == before
 
 
-def test_a_full_disk(small: Sandbox, tmp_path: Path) -> None:
-    """A disk that fills up: one line, and with room again the sync goes on."""
+ADVICE = "the disk is full: free some room and sync again"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own, where this machine lets one be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=192m", "tmpfs", str(place)],
+        check=False, capture_output=True,
+    ).returncode:  # fmt: skip
+        pytest.skip("no file system may be mounted here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path, but_bytes: int = 0) -> Path:
+    """Fills a disk but for some bytes, and returns the file that takes the room."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file:
+        chunk = b"x" * 4096
+        with suppress(OSError):
+            while file.write(chunk):
+                pass
+        file.truncate(max(0, filler.stat().st_size - but_bytes))
+    return filler
+
+
+def test_a_disk_without_room(small: Sandbox, disk: Path) -> None:
+    """Whatever cannot be written says what to do, first things first; with room all goes on."""
+    root = disk / "w"
+    assert run(small, root, "sync", "sandbox/main").returncode == 0
+    published = (root / "warehouse.duckdb").read_bytes()
+
+    filler = fill(disk)
+    complains(run(small, disk / "new", "sync", "sandbox/main"), 1, ADVICE)
+    filler.unlink()
+    filler = fill(disk, but_bytes=100_000)
+    complains(run(small, root, "publish", "--rebuild"), 1, "cannot publish", ADVICE)
+    state = State(root / "state.sqlite")
+    with pytest.raises(WarehouseError, match=ADVICE):
+        state.set_mark("m", "e", "p", "long " * 1_000_000)
+    state.close()
+    rows = build_table("run_tags", [
+        {"entity": "e", "project": "p", "run_id": f"{n}", "tag": uuid.uuid4().hex,
+         "synced_at": datetime.now(UTC)} for n in range(10_000)
+    ])  # fmt: skip
+    with pytest.raises(WarehouseError, match=f"run_tags: {ADVICE}"):
+        Lake(root).append("run_tags", rows, {})
+    assert (root / "warehouse.duckdb").read_bytes() == published
+
+    # What goes wrong first is said first, though publishing fails after it.
+    filler.unlink()
+    other = disk / "other"
+    assert run(small, other, "sync", "sandbox/main", "--only", "sweeps").returncode == 0
+    filler = fill(disk, but_bytes=120_000)
+    done = run(small, other, "sync", "sandbox/main")
+    complains(done, 1, "cannot write", ADVICE)
+    filler.unlink()
+    for folder in (root, other):
+        again = run(small, folder, "sync", "sandbox/main")
+        assert again.returncode == 0, again.stderr
+        counted = run(small, folder, "sql", "SELECT count(*) FROM runs", "--format", "csv")
+        assert counted.stdout.split()[-1] == "10"
+
+
+def test_a_database_without_room_says_so(tmp_path: Path) -> None:
+    """SQLite's own word for a full disk brings the same advice."""
+    state = State(tmp_path / "state.sqlite")
+    state._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(WarehouseError, match=ADVICE):
+        state.set_mark("m", "e", "p", "long " * 100_000)
+    state.close()
+
+
+def test_the_first_error_is_the_one_that_is_told(
+    small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publication that fails after an error does not hide it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise WarehouseError("cannot publish: it rains")
+
+    monkeypatch.setattr(Holding, "publish", fail)
+    with wbsync.open(tmp_path / "w") as warehouse:
+        with pytest.raises(NotFoundError, match="no such project") as caught:
+            warehouse.sync("sandbox/nope", base_url=small.base_url, api_key=small.api_key)
+        assert any("it rains" in note for note in caught.value.__notes__)
+        assert "it rains" in _message(caught.value)
+        with pytest.raises(WarehouseError, match="it rains"):
+            warehouse.sync("sandbox/main", base_url=small.base_url, api_key=small.api_key)
+
+
+def test_a_file_that_may_not_grow(small: Sandbox, tmp_path: Path) -> None:
+    """A limit on the size of files: one line, and without it the sync goes on."""
     root = tmp_path / "w"
     limited = (
         "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"

@@ -433,6 +433,68 @@ def test_a_filter_is_checked_here(seeded: Path, tmp_path: Path) -> None:
         assert alien.fetchall() == [(0,)]
 
 
+def test_a_filter_is_about_what_is_held_too(seeded: Path, tmp_path: Path) -> None:
+    """Of runs whose metadata is held, only those that pass are read, counted or selected.
+
+    Whether the server knows them to pass, what it held says so, or what it changed to since.
+    """
+    root = tmp_path / "w"
+    nothing = '{"config.optimizer.lr": {"$gt": 1e9}}'
+    deep = '{"config.model.depth": {"$gt": 8}}'
+
+    def synced(*arguments: str) -> dict[str, Any]:
+        return report_of(sandbox, root, "sync", "sandbox/main", *arguments)
+
+    def dry(*arguments: str) -> dict[str, Any]:
+        return dict(synced(*arguments, "--dry-run")["total"])
+
+    def held(query: str) -> set[str]:
+        with wbsync.open(root) as warehouse:
+            return {run for (run,) in warehouse.sql(query).fetchall()}
+
+    with served(seeded, tmp_path / "data") as sandbox:
+        synced("--skip", "history,system_metrics")
+        passing = held("SELECT run_id FROM run_config WHERE key = 'model.depth' AND value > 8")
+        assert 1 < len(passing) < 40
+        begun = len(sandbox.requests())
+        assert dry("--filter", nothing)["runs"] == dry("--filter", nothing)["history_runs"] == 0
+        report = synced("--filter", nothing)
+        assert (report["runs"], report["history_rows"]) == (0, 0)
+        fields = {f for r in asked(sandbox, begun) for f in r.get("fields") or ()}
+        assert not fields & HISTORY_FIELDS
+        names = [r.get("operation") for r in asked(sandbox, begun)]
+        assert "RunsByName" not in names  # all are tested by what is held
+
+        said = dry("--filter", deep)
+        assert (said["runs"], said["changed"]) == (len(passing), 0)
+        # Some do not pass any more, and one does that did not: W&B's word counts, not what is held.
+        first, *_ = sorted(passing)
+        other = min(set(runs_of(sandbox)) - passing)
+        for run, depth in ((first, 1), (other, 99)):
+            change(
+                sandbox, "UPDATE bodies SET config = json_set(config, '$.model.value.depth', ?)"
+                " WHERE run_pk = (SELECT pk FROM runs WHERE name = ?)", depth, run,
+            )  # fmt: skip
+            change(
+                sandbox, "UPDATE runs SET updatedAt = ? WHERE name = ?",
+                datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), run,
+            )  # fmt: skip
+        passing = passing - {first} | {other}
+        said = dry("--filter", deep)
+        assert (said["runs"], said["new"], said["changed"]) == (len(passing), 0, 1)
+        # Where runs are not synced, they are looked at all the same.
+        synced("--filter", deep, "--only", "system_metrics")
+        assert held("SELECT DISTINCT run_id FROM system_metrics") <= passing
+        assert synced("--filter", deep)["runs"] == len(passing)
+        assert held("SELECT DISTINCT run_id FROM history") == passing
+        # Which keys a run has logged is not held: it is asked again.
+        key = max(held("SELECT DISTINCT key FROM history_keys WHERE key[1] <> '_'"))
+        begun = len(sandbox.requests())
+        report = synced("--filter", json.dumps({f"keys_info.keys.{key}": {"$exists": True}}))
+        assert report["runs"] == len(held("SELECT DISTINCT run_id FROM history")) > len(passing)
+        assert "RunsByName" in [r.get("operation") for r in asked(sandbox, begun)]
+
+
 def test_a_poisoned_run_rests_and_comes_back(seeded: Path, tmp_path: Path, wbsync_cli: Any) -> None:
     """It is set aside, makes no request until it is due, is listed, and heals."""
     root = tmp_path / "w"

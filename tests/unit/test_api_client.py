@@ -9,6 +9,8 @@ import dataclasses
 import inspect
 import json
 import logging
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -401,6 +403,28 @@ def test_the_wait_is_the_servers_where_it_says_one() -> None:
         assert client.meter.throttled == 1
 
 
+def test_long_waits_are_waited_for_or_named(caplog: pytest.LogCaptureFixture) -> None:
+    """A quarter of an hour is waited for at once; a longer wait is an error that says when."""
+    clock = Clock()
+    limited = Reply(429, b"", {"Retry-After": "840"})
+    _, _, client = ask(limited, Reply(body=GOOD), clock=clock)
+    assert 840.0 <= clock.now < 842.0
+    assert client.meter.requests == 2
+    assert "840 s" in caplog.text
+    for seconds in ("3600", "1e300"):
+        clock = Clock()
+        with pytest.raises(RateLimitedError) as caught:
+            ask(Reply(429, b"", {"Retry-After": seconds}), clock=clock)
+        error = caught.value
+        assert error.retry_after_s == float(seconds)
+        assert clock.now < 1.0
+        if seconds == "3600":
+            told = re.search(r"after (\S+ \S+) UTC", str(error))
+            assert told is not None
+            instant = datetime.fromisoformat(told[1] + "+00:00")
+            assert 3500 < (instant - datetime.now(UTC)).total_seconds() < 3700
+
+
 def test_all_tasks_wait_after_a_429() -> None:
     """One 429 holds back every task, not just the one that met it."""
     clock = Clock()
@@ -623,6 +647,7 @@ def test_every_error_of_a_client_is_of_the_tree() -> None:
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 -0000"}, 0.0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00"}, 0.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
         ({"ratelimit-reset": "12"}, 12.0),
         ({"ratelimit-reset": "soon"}, None),
     ],

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wbsync.download import artifacts
 from wbsync.download.digests import Digest
-from wbsync.download.fetch import Fetcher, Item
+from wbsync.download.fetch import Fetched, Fetcher, Item
 from wbsync.download.manifest import parse_manifest
 from wbsync.download.names import ArtifactName
 from wbsync.download.places import place_in
@@ -115,6 +116,32 @@ def test_manifests_are_read_as_data() -> None:
             parse_manifest(broken)
 
 
+def test_what_no_digest_proves_is_not_taken() -> None:
+    """A file of a version whose digest is of an unknown kind fails, and says why."""
+    md5 = base64.b64encode(hashlib.md5(b"x").digest()).decode()
+    contents = {"a": {"digest": md5}, "b": {"digest": md5, "extra": {"alg": "sha999"}}}
+    manifest = parse_manifest(json.dumps({"contents": contents}).encode())
+    fetched = Fetched()
+    items = artifacts._items({e.path: e for e in manifest.entries}, fetched)
+    assert [i.name for i in items] == ["a"]
+    assert "cannot check" in fetched.failed["b"]
+
+
+@pytest.mark.anyio
+async def test_a_failed_download_without_a_digest_leaves_nothing(tmp_path: Path) -> None:
+    """What came of a file that nobody can go on with is removed, and so is its lock."""
+    storage = Storage({"short": b"123", "whole": b"12345"})
+    fetcher = Fetcher(tmp_path, tmp_path / "out", storage, lambda _: None, 2)  # type: ignore[arg-type]
+
+    async def addresses(wanted: Sequence[Item]) -> dict[str, str]:
+        return {i.name: i.name for i in wanted}
+
+    await fetcher.fetch([Item("short", None, 5), Item("whole", None, 5)], addresses)
+    assert fetcher.fetched.failed.keys() == {"short"}
+    assert (tmp_path / "out" / "whole").read_bytes() == b"12345"
+    assert not list((tmp_path / "blobs" / "partial").iterdir())
+
+
 def test_digests_prove_content(tmp_path: Path) -> None:
     """Both algorithms; a digest that is none of them proves nothing."""
     import xxhash
@@ -124,6 +151,7 @@ def test_digests_prove_content(tmp_path: Path) -> None:
     assert Digest("xxh128", xxhash.xxh128(b"content").hexdigest()).matches(tmp_path / "f")
     assert not Digest("md5", "0" * 32).matches(tmp_path / "f")
     assert Digest.parse("an etag") is None
+    assert Digest.parse(base64.b64encode(b"0" * 16).decode(), "sha999") is None
     assert Digest.parse(None) is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
@@ -28,7 +27,7 @@ from wbsync.query.filters.fields import Bridge, Column, Flag, Json, Keys, Leaves
 from wbsync.query.filters.parse import parse_tree
 from wbsync.query.filters.push import push_down
 from wbsync.query.filters.pythonic import parse_pythonic
-from wbsync.query.filters.runsets import iter_run_sets, run_set_filter, run_set_order
+from wbsync.query.filters.runsets import run_set_filter
 from wbsync.query.filters.tree import And, Compare, Equal, In, Not, Or, Regex, Where, iter_tests
 from wbsync.tables import load_table, table_names
 
@@ -150,15 +149,14 @@ def test_values_of_python_are_read() -> None:
     "loss >= 1 or acc <= .5 or Name != 'x'",
     "Tags in ['a', 'b']",
     "User not in ('a', 'b')",
-    "lr > 0.01",
     "Runtime > 60",
     "JobType is None",
 ])  # fmt: skip
 def test_report_filters_mean_what_the_sdk_makes_of_them(text: str) -> None:
     """A report's text becomes the filter that the SDK's own parser makes of it."""
-    generator = PythonMongoishQueryGenerator(SimpleNamespace(_runs_config={"lr": 1}))
+    generator = PythonMongoishQueryGenerator(SimpleNamespace(_runs_config={}))
     theirs = generator.python_to_mongo(text)
-    ours = parse_pythonic(text, config_keys={"lr"})
+    ours = parse_pythonic(text)
     assert _leaves(parse_tree(ours)) == _leaves(parse_tree(theirs))
 
 
@@ -247,21 +245,6 @@ def test_run_sets_old_and_new() -> None:
     ):
         with pytest.raises(FilterError):
             parse_tree(bad)
-
-
-def test_run_sets_are_found_in_specs() -> None:
-    """Run sets are found in old and new specs, with their order."""
-    run_set = {"filters": {"op": "OR", "filters": []}, "sort": {"keys": [
-        {"key": {"section": "summary", "name": "loss"}, "ascending": True},
-        {"key": {"section": "run", "name": "createdAt"}, "ascending": False},
-    ]}}  # fmt: skip
-    spec = {
-        "panelGroups": [{"runSets": [run_set]}],
-        "blocks": [{"metadata": {"runSets": [run_set]}}, {"type": "paragraph"}],
-        "section": {"runSets": [run_set]},
-    }
-    assert len(list(iter_run_sets(json.loads(json.dumps(spec))))) == 3
-    assert run_set_order(run_set) == ["+summary_metrics.loss", "-createdAt"]
 
 
 def test_orders() -> None:

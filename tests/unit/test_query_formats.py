@@ -8,8 +8,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
+from wbsync.errors import WarehouseError
 from wbsync.query.formats import MAX_CELL_CHARS, TABLE_ROWS, write_result
 from wbsync.query.result import Result
 
@@ -126,3 +128,22 @@ def test_times_too_far_away_for_python_are_texts(
     text, _ = written(connection, query, kind)
     assert "2020-02-03" in text
     assert text.count("out of range") == 2
+
+
+def test_rows_that_are_fitted_fail_and_end_as_before() -> None:
+    """Rows in other types keep what turns their errors into ours, and what Ctrl-C calls."""
+
+    def rows() -> Any:
+        yield pa.record_batch({"a": pa.array([1], pa.int32())})
+        raise pa.ArrowInvalid("from deep below")
+
+    stopped: list[str] = []
+    reader = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int32())]), rows())
+    result = Result(
+        reader, lambda error: WarehouseError(f"ours: {error}"), stop=lambda: stopped.append("a")
+    )
+    fitted = result.fitted([("a", "BIGINT")])
+    fitted._stop()
+    assert stopped == ["a"]
+    with pytest.raises(WarehouseError, match=r"^ours: from deep below"):
+        fitted.arrow()

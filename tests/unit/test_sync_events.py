@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wbsync.extract.metrics import content_of_metrics
 from wbsync.lake import Lake, open_warehouse
 from wbsync.model import ProjectPath
 from wbsync.state import State
 from wbsync.sync.context import Context
+from wbsync.sync.cursors import Cursors
 from wbsync.sync.events import EventSync
 
 if TYPE_CHECKING:
@@ -100,6 +102,41 @@ async def test_samples_are_never_gone_on_from(context: Context, server: Server) 
     assert "sampled" in context.tally.skipped[0].reason
     server.rows = 5001
     assert await sync(context, 5001) == list(range(5001))
+
+
+@pytest.mark.anyio
+async def test_what_is_held_whole_is_not_lost_to_samples(context: Context, server: Server) -> None:
+    """A run that outgrows what W&B gives keeps each row it had, and gains later samples."""
+    server.rows = 9000
+    whole = await sync(context, 9000)
+    assert whole == list(range(9000))
+    for rows in (14_000, 20_000):
+        server.rows, before = rows, await sync(context, None)
+        held = await sync(context, rows)
+        assert held[: len(before)] == before
+        later = held[len(before) :]
+        assert 2000 < len(later) < 5000
+        assert later == sorted(set(later))
+        assert before[-1] < later[0] <= later[-1] < rows
+        assert "sampled" in context.tally.skipped[-1].reason
+        cursors = Cursors(context.lake, context.state, "system_metrics")
+        cursors.catch_up()
+        cursor = cursors.of_project(PROJECT)["r"]
+        assert (cursor.source, cursor.rows) == ("sampled", len(held))
+        table = context.lake.read("system_metrics")
+        assert cursor.content == content_of_metrics(table)
+        requests = server.requests
+        assert await sync(context, rows) == held
+        assert server.requests == requests
+
+
+@pytest.mark.anyio
+async def test_a_sample_that_says_more_replaces_another(context: Context, server: Server) -> None:
+    """A few samples give way to many of the same time."""
+    server.rows = 5000
+    assert len(await sync(context, 8)) == 508
+    server.rows = 20_000
+    assert len(await sync(context, 20_000)) == 10_000
 
 
 @pytest.mark.anyio

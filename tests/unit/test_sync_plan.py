@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from wbsync.errors import ConfigError
 from wbsync.model import ProjectPath, ProjectPattern, Selection, Source, SyncOptions
+from wbsync.query.fetching import select_runs
 from wbsync.sync.outlook import Sample, build_sample, foretell
 from wbsync.sync.plan import next_try_at, pack_events
 from wbsync.sync.selection import server_filter, takes
@@ -82,9 +83,10 @@ def test_a_selection_is_asked_of_the_server_and_checked_here() -> None:
     assert not taken("a", old, old)
     assert not taken("c", new, new)
     picky = Selection(
-        runs=frozenset({"a", "b"}), matches=lambda nodes: {n["name"] for n in nodes} - {"b"}
+        runs=frozenset({"a", "b"}), test=select_runs({"displayName": {"$ne": "second"}}).test
     )
-    assert list(taken_of(picky, [{"name": "a"}, {"name": "b"}, {"name": "c"}])) == ["a"]
+    nodes = [{"name": "a"}, {"name": "b", "displayName": "second"}, {"name": "c"}]
+    assert list(taken_of(picky, nodes)) == ["a"]
 
 
 def test_pauses_grow_from_minutes_to_a_day() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import re
 import time
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +18,7 @@ from wbsync.api.budget import Budget
 from wbsync.api.capabilities import Capabilities, learn, used_variables, without
 from wbsync.api.documents import load_document
 from wbsync.api.jsontext import as_json, from_json
-from wbsync.api.pacer import Pacer
+from wbsync.api.pacer import MAX_PAUSE_S, Pacer
 from wbsync.api.parts import leave_out, refusals
 from wbsync.api.pruning import pruned
 from wbsync.api.transport import (
@@ -43,7 +45,6 @@ from wbsync.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from wbsync.api.documents import Document
@@ -56,11 +57,14 @@ MAX_FIRST_ATTEMPTS = 3
 """Tries where nothing was ever heard of the host: it is more likely misspelt than ill."""
 FIRST_WAIT_S = 0.5
 MAX_WAIT_S = 60.0
+"""Longest wait before a next try where the server names none."""
 TRANSIENT = re.compile(
     r"internal|timeout|timed out|temporar|unavailable|deadlock|try again", re.IGNORECASE
 )
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Client:
@@ -234,7 +238,7 @@ class Client:
             wait_s = retry_after_s(answer.headers)
             self.pacer.pause(wait_s if wait_s is not None else 2.0)
             raise RateLimitedError(
-                f"{self.base_url}: the rate limit is reached; sync again later",
+                f"{self.base_url}: the rate limit is reached; sync again {_after(wait_s)}",
                 operation=operation,
                 retry_after_s=wait_s,
             )
@@ -253,6 +257,7 @@ class Client:
         *,
         resume: bool = False,
         on_bytes: Callable[[int], None] | None = None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> int:
         """Writes what a signed URL holds to a file, and returns its size; sends no key.
 
@@ -261,12 +266,20 @@ class Client:
             path: File to write.
             resume: Whether to go on from what the file holds already, also between tries.
             on_bytes: Called with the number of bytes that came, again and again.
+            on_headers: Called with the headers of an answer that brings the file, before it comes.
 
         Raises:
             SignedUrlExpiredError: Ask W&B for a new URL.
             ServerError, TransportError: Still so after all tries.
         """
-        call = partial(self._transport.download, url, path, resume=resume, on_bytes=on_bytes)
+        call = partial(
+            self._transport.download,
+            url,
+            path,
+            resume=resume,
+            on_bytes=on_bytes,
+            on_headers=on_headers,
+        )
         return await self._retried(call, requests=0)
 
     async def _retried(
@@ -291,9 +304,13 @@ class Client:
                 if not may_pass(error, attempt) or attempt >= most:
                     raise
                 asked_s = error.retry_after_s if isinstance(error, Retryable) else None
+                if asked_s is not None and asked_s > MAX_PAUSE_S:
+                    raise
                 pause_s = wait_s(attempt, asked_s)
                 self.budget.allow_wait(pause_s, requests=requests)
                 self.meter.retries += 1
+                if pause_s > MAX_WAIT_S:
+                    _log.warning("%s asks to wait %.0f s: so it is done", self.base_url, pause_s)
                 await self._sleep(pause_s)
         raise AssertionError("unreachable")
 
@@ -344,8 +361,19 @@ def may_pass(error: ApiError, attempt: int) -> bool:
 def wait_s(attempt: int, asked_s: float | None) -> float:
     """Returns the seconds before the next try: what the server asked, or a random backoff."""
     if asked_s is not None:
-        return min(asked_s, MAX_WAIT_S) + random.uniform(0, 0.25)  # noqa: S311
+        return asked_s + random.uniform(0, 0.25)  # noqa: S311
     return random.uniform(0, min(MAX_WAIT_S, FIRST_WAIT_S * 2**attempt))  # noqa: S311
+
+
+def _after(seconds: float | None) -> str:
+    """Returns when to come back, in words."""
+    if seconds is None:
+        return "later"
+    try:
+        instant = datetime.now(UTC) + timedelta(seconds=seconds + 1)
+    except OverflowError:
+        return "later"
+    return f"after {instant:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def messages(error: GraphQLError) -> list[str]:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 FREE_SHARE = 0.5
 RESERVE_SHARE = 0.03
-MAX_WAIT_S = 120.0
+MAX_RESET_S = 120.0
+"""Longest window that is believed, where an answer merely tells of the quota."""
+MAX_PAUSE_S = 900.0
+"""Longest wait that a server is granted when it refuses for now."""
 NAP_S = 1.0
 """Longest sleep before looking again: another task's answer may have shortened the wait."""
 
@@ -44,7 +47,7 @@ def parse_quota(headers: Mapping[str, str]) -> Quota | None:
         return None
     if not all(map(math.isfinite, (limit, remaining, reset_s))) or limit <= 0 or reset_s < 0:
         return None
-    return Quota(min(max(remaining / limit, 0.0), 1.0), min(reset_s, MAX_WAIT_S))
+    return Quota(min(max(remaining / limit, 0.0), 1.0), min(reset_s, MAX_RESET_S))
 
 
 def gap_s(quota: Quota, cost: float) -> float:
@@ -135,4 +138,4 @@ class Pacer:
 
     def pause(self, seconds: float) -> None:
         """Has every task wait: the server said that the limit is reached."""
-        self._paused_until = max(self._paused_until, self._clock() + min(seconds, MAX_WAIT_S))
+        self._paused_until = max(self._paused_until, self._clock() + min(seconds, MAX_PAUSE_S))

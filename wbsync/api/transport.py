@@ -7,7 +7,9 @@ carries none and downloads from storage hosts. Redirects are followed by the sec
 from __future__ import annotations
 
 import base64
+import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -136,6 +138,7 @@ class Transport:
         *,
         resume: bool = False,
         on_bytes: Callable[[int], None] | None = None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> int:
         """Writes what a signed URL holds to a file, and returns the file's size in bytes.
 
@@ -145,6 +148,7 @@ class Transport:
             resume: Whether what the file holds already is the beginning, and only the rest is
                 asked for; a host that sends all again is taken at its word.
             on_bytes: Called with the number of bytes that came, again and again.
+            on_headers: Called with the headers of an answer that brings the file, before it comes.
 
         Raises:
             SignedUrlExpiredError: The storage host does not take the URL.
@@ -165,6 +169,8 @@ class Transport:
                         f"a storage host answered {response.status_code}",
                         status=response.status_code,
                     )
+                if on_headers is not None:
+                    on_headers(response.headers)
                 goes_on = response.status_code == 206
                 size = held if goes_on else 0
                 with path.open("ab" if goes_on else "wb") as file:
@@ -191,16 +197,19 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Returns the seconds that `Retry-After`, or else `RateLimit-Reset`, asks to wait."""
     text = headers.get("retry-after")
     if text:
-        try:
-            return max(0.0, float(text))
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            return _seconds(text)
         moment = _instant(text)
         return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
     try:
-        return max(0.0, float(headers["ratelimit-reset"]))
+        return _seconds(headers["ratelimit-reset"])
     except (KeyError, ValueError):
         return None
+
+
+def _seconds(text: str) -> float | None:
+    seconds = float(text)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def date_of(headers: Mapping[str, str]) -> datetime | None:

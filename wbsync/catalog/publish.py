@@ -22,7 +22,7 @@ from wbsync.catalog.record import Names, read_names, read_record
 from wbsync.catalog.shape import lake_tables, shape_of
 from wbsync.catalog.swap import Builds, clone
 from wbsync.catalog.writing import Form, check_storage_version, with_enough_memory
-from wbsync.errors import WarehouseError
+from wbsync.errors import WarehouseError, write_problem
 from wbsync.model import PublishOptions
 from wbsync.tables import table_names
 
@@ -86,7 +86,9 @@ def publish(
         builds.drop_foreign_wal()
         how, changed = _publish(builds, lake, sync_log, options, rebuild)
     except (duckdb.Error, OSError) as error:
-        reason = str(error).split("\nLINE ", 1)[0].strip()  # where DuckDB begins to show our SQL
+        reason = (
+            write_problem(error).split("\nLINE ", 1)[0].strip()
+        )  # where DuckDB begins to show our SQL
         raise WarehouseError(f"cannot publish {builds.target}: {reason}") from error
     return Published(builds.target, how, changed, time.monotonic() - started)
 

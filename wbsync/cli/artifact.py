@@ -192,4 +192,4 @@ def _held(shared: Globals, name: Any) -> str:
     held = find_held(shared.root(), name)
     if held is None:
         raise WarehouseError(f"{name} is not in this warehouse; sync its project first")
-    return held[0]
+    return held.artifact_id

@@ -22,6 +22,7 @@ from wbsync.errors import (
     ServerError,
     TransportError,
     WbsyncError,
+    write_problem,
 )
 
 if TYPE_CHECKING:
@@ -176,14 +177,19 @@ def _is_global(command: click.Command, option: str) -> bool:
 
 
 def _message(error: BaseException) -> str:
-    """Returns what is said of an error."""
+    """Returns what is said of an error, and of what went wrong in its wake."""
+    return "; ".join([_said(error), *getattr(error, "__notes__", ())])
+
+
+def _said(error: BaseException) -> str:
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return "interrupted"
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror or error}{where}"
+        problem = write_problem(error)
+        return f"{problem if problem != str(error) else error.strerror or error}{where}"
     if isinstance(error, WbsyncError):
         return str(error)
     return f"this should not happen: {type(error).__name__}: {error}; -vv shows where"

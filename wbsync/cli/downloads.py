@@ -60,6 +60,8 @@ class FilesWatcher:
 
 def print_report(folder: Path, fetched: Fetched, say: Diagnostics, *, as_json: bool) -> ExitCode:
     """Prints what was done, and returns how the command ends."""
+    if fetched.note is not None:
+        say.note(fetched.note)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), **asdict(fetched)}))
     elif say.quiet:

@@ -31,7 +31,7 @@ from wbsync.errors import (
 from wbsync.extract.rows import nodes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from wbsync.api import Client
@@ -49,6 +49,8 @@ class Version:
     name: str
     """`collection:vN`, for the folder."""
     manifest_url: str | None
+    note: str | None = None
+    """Since when W&B may know better, where it was not asked."""
 
 
 async def get_artifact(
@@ -93,19 +95,20 @@ async def get_artifact(
     except TransportError as problem:
         client = None
         try:
-            version, manifest = await _look_up(name, warehouse, None)
+            version, manifest = await _look_up(name, warehouse, None, why="W&B not reached")
         except DownloadError:
             raise problem from None
     folder = target or AnyPath("artifacts") / version.name
     entries = [e for e in manifest.entries if e.path.startswith(prefix)]
     fetcher = Fetcher(warehouse, folder, client, progress, concurrency)
+    fetcher.fetched.note = version.note
     plain = {e.path: e for e in entries if e.ref is None}
 
     async def addresses(items: Sequence[Item]) -> dict[str, str]:
         assert client is not None
         return await _addresses(client, version, manifest, [plain[i.name] for i in items])
 
-    await fetcher.fetch([_item(e) for e in plain.values()], addresses)
+    await fetcher.fetch(_items(plain, fetcher.fetched), addresses)
     for entry in entries:
         if entry.ref is not None:
             fetcher.fetched.references[entry.path] = entry.ref
@@ -116,12 +119,19 @@ async def get_artifact(
     return folder, fetcher.fetched
 
 
-def _item(entry: Entry) -> Item:
-    return Item(entry.path, entry.digest, entry.size)
+def _items(entries: Mapping[str, Entry], fetched: Fetched) -> list[Item]:
+    """Returns the files to fetch, by their paths; one whose content no digest proves fails."""
+    found = []
+    for path, entry in entries.items():
+        if entry.digest is None:
+            fetched.failed[path] = f"wbsync cannot check a digest like {entry.raw_digest!r:.60}"
+        else:
+            found.append(Item(path, entry.digest, entry.size))
+    return found
 
 
 async def _look_up(
-    name: ArtifactName, warehouse: Path, client: Client | None
+    name: ArtifactName, warehouse: Path, client: Client | None, why: str = "W&B not asked"
 ) -> tuple[Version, Manifest]:
     if client is None:
         held = await asyncio.to_thread(find_held, warehouse, name)
@@ -129,7 +139,9 @@ async def _look_up(
             raise DownloadError(
                 f"{name} is not in this warehouse: sync its project, or get it with a network"
             )
-        version = Version(*held, manifest_url=None)
+        at = f"{held.synced_at:%Y-%m-%d %H:%M} UTC" if held.synced_at else "an unknown time"
+        note = f"{why}; {name} is {held.name} as of the sync at {at}"
+        version = Version(held.artifact_id, held.name, manifest_url=None, note=note)
     else:
         version = await find_version(client, name)
     return version, await read_manifest(client, version, warehouse)
@@ -304,11 +316,7 @@ async def _follow_links(fetcher: Fetcher, warehouse: Path, client: Client | None
             fetcher.fetched.failed |= dict.fromkeys(paths, str(error))
             continue
         entries = {e.path: e for e in manifest.entries if e.ref is None}
-        items = {
-            path: Item(path, entries[inner].digest, entries[inner].size)
-            for path, inner in paths.items()
-            if inner in entries
-        }
+        linked = {path: entries[inner] for path, inner in paths.items() if inner in entries}
 
         async def addresses(
             wanted: Sequence[Item],
@@ -322,6 +330,6 @@ async def _follow_links(fetcher: Fetcher, warehouse: Path, client: Client | None
             urls = await _addresses(client, version, manifest, inner)
             return {i.name: urls[paths[i.name]] for i in wanted if paths[i.name] in urls}
 
-        await fetcher.fetch(list(items.values()), addresses)
-        for path in items:
+        await fetcher.fetch(_items(linked, fetcher.fetched), addresses)
+        for path in linked:
             del fetcher.fetched.references[path]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
+ALGORITHMS = frozenset({"md5", "xxh128"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Digest:
     @classmethod
     def parse(cls, text: str | None, algorithm: str = "md5") -> Digest | None:
         """Returns a digest written in base64, as W&B does; None where it is no such thing."""
+        if algorithm not in ALGORITHMS:
+            return None
         try:
             raw = base64.b64decode(text or "", validate=True)
         except (binascii.Error, ValueError):

@@ -66,6 +66,8 @@ class Fetched:
     """Name to address, of references that were left where they are."""
     bytes: int = 0
     """Bytes downloaded."""
+    note: str | None = None
+    """That W&B was not asked, and since when it may know better."""
 
 
 class Fetcher:
@@ -199,37 +201,49 @@ class Fetcher:
     ) -> None:
         from filelock import AsyncFileLock
 
-        assert self._client is not None
         name = f"{item.digest.algorithm}-{item.digest.hex}" if item.digest else uuid.uuid4().hex
         partial = self._cache / "partial" / name
         await asyncio.to_thread(partial.parent.mkdir, parents=True, exist_ok=True)
+        if item.digest is None:  # nobody else could go on with it
+            try:
+                await self._bring_by(partial, item, place, url, addresses)
+            finally:
+                await asyncio.to_thread(partial.unlink, missing_ok=True)
+            return
         async with AsyncFileLock(f"{partial}.lock"):
-            if await asyncio.to_thread(self._from_cache, item, place):
-                return
-            for attempt in (1, 2):
-                if url is None:
-                    url = (await addresses([item])).get(item.name)
-                if url is None:
-                    raise ApiError("W&B gives no address for it")
-                try:
-                    await self._client.download(
-                        url, partial, resume=True, on_bytes=lambda count: self._heard(item, count)
-                    )
-                except SignedUrlExpiredError:
-                    if attempt == 2:
-                        raise
-                    url = None
-                    continue
-                try:
-                    await asyncio.to_thread(_check, partial, item)
-                    break
-                except DigestError:
-                    partial.unlink(missing_ok=True)
-                    if attempt == 2:
-                        raise
-            await asyncio.to_thread(self._keep, partial, item, place)
+            await self._bring_by(partial, item, place, url, addresses)
         with contextlib.suppress(OSError):
             (partial.parent / f"{name}.lock").unlink()
+
+    async def _bring_by(
+        self, partial: Path, item: Item, place: Path, url: str | None, addresses: Addresses
+    ) -> None:
+        """Brings a file by way of a partial one, which nobody else writes meanwhile."""
+        assert self._client is not None
+        if await asyncio.to_thread(self._from_cache, item, place):
+            return
+        for attempt in (1, 2):
+            if url is None:
+                url = (await addresses([item])).get(item.name)
+            if url is None:
+                raise ApiError("W&B gives no address for it")
+            try:
+                await self._client.download(
+                    url, partial, resume=True, on_bytes=lambda count: self._heard(item, count)
+                )
+            except SignedUrlExpiredError:
+                if attempt == 2:
+                    raise
+                url = None
+                continue
+            try:
+                await asyncio.to_thread(_check, partial, item)
+                break
+            except DigestError:
+                await asyncio.to_thread(partial.unlink, missing_ok=True)
+                if attempt == 2:
+                    raise
+        await asyncio.to_thread(self._keep, partial, item, place)
         self._progress(FileFetched(name=item.name, bytes=0, is_last=True))
 
     def _heard(self, item: Item, count: int) -> None:
@@ -240,7 +254,6 @@ class Fetcher:
         """Takes a checked file into the cache and into the target folder."""
         if item.digest is None:
             self._settle(partial, item, place)
-            partial.unlink()
             return
         blob = self._blob(item.digest)
         blob.parent.mkdir(parents=True, exist_ok=True)

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wbsync.errors import WarehouseError
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from wbsync.download.names import ArtifactName
 
+_SYNCED = """
+SELECT max(ended_at) FROM sync_log
+WHERE entity = $entity AND project = $project AND outcome IN ('complete', 'partial')
+"""
+
 _BY_VERSION = """
-SELECT artifact_id, collection || ':v' || version_index FROM artifacts
+SELECT artifact_id, collection || ':v' || version_index, entity, project FROM artifacts
 WHERE project = $project AND collection = $collection AND version_index = $version
   AND ($entity IS NULL OR entity = $entity)
 """
 
 _BY_ALIAS = """
-SELECT a.artifact_id, a.collection || ':v' || l.version_index
+SELECT a.artifact_id, a.collection || ':v' || l.version_index, l.entity, l.project
 FROM artifact_aliases l JOIN artifacts a USING (artifact_id)
 WHERE l.project = $project AND l.collection = $collection AND l.alias = $alias
   AND ($entity IS NULL OR l.entity = $entity)
 """
 
 _BY_LINK = """
-SELECT v.artifact_id, v.collection || ':v' || v.version_index
+SELECT v.artifact_id, v.collection || ':v' || v.version_index, r.entity, ''
 FROM registry_versions v JOIN registries r USING (organization, registry)
 WHERE $project = 'wandb-registry-' || v.registry AND v.collection = $collection
   AND v.artifact_id IS NOT NULL
@@ -36,8 +43,20 @@ WHERE $project = 'wandb-registry-' || v.registry AND v.collection = $collection
 """
 
 
-def find_held(warehouse: Path, name: ArtifactName) -> tuple[str, str] | None:
-    """Returns the id and `collection:vN` of the version a name stands for, None for none held.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A version that the warehouse holds."""
+
+    artifact_id: str
+    name: str
+    """`collection:vN`."""
+    synced_at: datetime | None
+    """When what stands in the name's place was last synced to an end; None where that is not
+    known."""
+
+
+def find_held(warehouse: Path, name: ArtifactName) -> Held | None:
+    """Returns the version that a name stands for, None for none held.
 
     Raises:
         WarehouseError: The name stands for versions of several entities.
@@ -54,6 +73,10 @@ def find_held(warehouse: Path, name: ArtifactName) -> tuple[str, str] | None:
         else:
             params = {**where, "version": name.version_index}
             rows = engine.run_trusted(_BY_VERSION, params).fetchall()
-    if len(rows) > 1:
-        raise WarehouseError(f"{name} is held of several entities; write ENTITY/{name}")
-    return (str(rows[0][0]), str(rows[0][1])) if rows else None
+        if len(rows) > 1:
+            raise WarehouseError(f"{name} is held of several entities; write ENTITY/{name}")
+        if not rows:
+            return None
+        artifact_id, version, entity, project = rows[0]
+        synced = engine.run_trusted(_SYNCED, {"entity": entity, "project": project}).fetchall()
+    return Held(artifact_id, version, synced[0][0])

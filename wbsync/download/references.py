@@ -2,13 +2,17 @@
 
 http and https are fetched as any file; what else fsspec can reach (s3, gs, abfs) is fetched where
 it and the protocol's package are installed. A path of this machine is never followed: the manifest
-comes from the server.
+comes from the server. What a web server gives is compared by the ETag and the size it was logged
+with; W&B's SDK does the same.
+
+Source: wandb/sdk/artifacts/storage_handlers/http_handler.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,7 +21,7 @@ from wbsync.errors import ApiError, DownloadError, UnsafePathError
 from wbsync.progress import FileFetched
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from wbsync.api import Client
@@ -43,7 +47,9 @@ async def fetch_references(
             temporary = place.with_name(f".{uuid.uuid4().hex}.part")
             try:
                 if scheme in WEB:
-                    await client.download(entry.ref, temporary)
+                    await client.download(
+                        entry.ref, temporary, on_headers=partial(_check_etag, entry)
+                    )
                 elif not await asyncio.to_thread(_from_store, entry.ref, temporary):
                     continue
                 _check_size(entry, temporary)
@@ -58,6 +64,16 @@ async def fetch_references(
         size = place.stat().st_size
         fetched.bytes += size
         progress(FileFetched(name=entry.path, bytes=size, is_last=True))
+
+
+def _check_etag(entry: Entry, headers: Mapping[str, str]) -> None:
+    """Checks that a web server names the version that was logged, where one was named then.
+
+    The digest of such a reference is its ETag without the quotes, or else its own address.
+    """
+    etag = headers.get("etag", "").strip('"') or entry.ref
+    if entry.raw_digest not in {etag, entry.ref}:
+        raise DownloadError("its ETag is not the one it had when it was logged: it has changed")
 
 
 def _check_size(entry: Entry, path: Path) -> None:

@@ -135,10 +135,12 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Split]:
     """Returns dotted key to leaf.
 
     A dictionary with `_type` (media) or without entries is a leaf. Where a literal dotted key and
-    a path of nested keys are the same, the literal key wins.
+    a path of nested keys are the same, the literal key wins; of two paths the last one.
 
     >>> flatten({"a": {"b": 1}, "c": {}})
     {'a.b': (1.0, None), 'c': (None, '{}')}
+    >>> flatten({"a": {"b.c": 1}, "a.b": {"c": 2}})
+    {'a.b.c': (2.0, None)}
     """
     leaves: dict[str, Split] = {}
     literal: dict[str, Split] = {}

@@ -31,6 +31,7 @@ from wbsync.errors import (
     MigrationError,
     SchemaMismatchError,
     WarehouseError,
+    write_problem,
 )
 from wbsync.lake.disk import persist, persist_names
 from wbsync.lake.files import regrouped, write_files
@@ -441,12 +442,20 @@ class Lake:
         table: str,
         columns: Sequence[str] | None = None,
         filters: Sequence[Filter] = (),
+        files: Sequence[Path] | None = None,
     ) -> pa.Table:
-        """Returns rows of a table's newest version, in its schema; none where it does not exist."""
+        """Returns rows of a table's newest version, in its schema; none where it does not exist.
+
+        Args:
+            table: Table to read.
+            columns: Columns to read; None for all.
+            filters: Which rows.
+            files: Which of its files; None for all.
+        """
         schema = load_table(table).arrow()
         names = list(columns) if columns is not None else schema.names
         wanted = pa.schema([schema.field(name) for name in names])
-        parts = self.parts(table)
+        parts = self.parts(table, files)
         if not parts:
             return wanted.empty_table()
         needed = [*names, *(column for column, _, _ in filters if column not in names)]
@@ -514,13 +523,7 @@ class _Guard:
         if isinstance(error, (pa.ArrowInvalid, pa.ArrowTypeError)):
             raise SchemaMismatchError(f"rows do not fit {self._path}: {error}") from error
         if isinstance(error, (DeltaError, OSError, duckdb.Error)):
-            text = str(error)
-            hint = (
-                "the disk is full: free some room and sync again"
-                if "No space left" in text or "os error 28" in text
-                else text
-            )
-            raise WarehouseError(f"cannot write {self._path}: {hint}") from error
+            raise WarehouseError(f"cannot write {self._path}: {write_problem(error)}") from error
 
 
 def _condition(filters: Sequence[Filter]) -> tuple[exp.Condition, dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from wbsync import __version__
-from wbsync.errors import MigrationError, WarehouseError
+from wbsync.errors import MigrationError, WarehouseError, write_problem
 from wbsync.lake.disk import replace_durably
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def open_warehouse(root: Path) -> None:
     except OSError as error:
         if root.is_file():
             raise WarehouseError(f"{root} is a file; name a folder with -w") from None
-        raise WarehouseError(f"cannot use {root}: {error.strerror}") from error
+        raise WarehouseError(f"cannot use {root}: {write_problem(error)}") from error
     check_warehouse(root)
 
 

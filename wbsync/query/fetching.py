@@ -2,21 +2,25 @@
 
 A server is asked for at least the runs that pass (`push_down`). What it answers is tested here,
 page by page, with the same SQL as everything else: servers may ignore filters, or mean something
-else by them.
+else by them. Runs that are held as the server shows them are tested by what is held.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wbsync.model import Selection
 from wbsync.query.filters import Filter, Question, build_select, parse_filter, push_down
+from wbsync.tables import load_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    Nodes = Sequence[Mapping[str, Any]]
+    import pyarrow as pa
+
+    from wbsync.query.filters.logic import Expression
 
 TABLES = ("runs", "run_artifacts", "history_keys")
 """Tables that a page of runs is enough to fill, and that filters may ask."""
@@ -44,45 +48,42 @@ def select_runs(
     if not filters:
         return Selection(frozenset(runs), since)
     found = parse_filter(filters)
-    return Selection(frozenset(runs), since, push_down(found).filter, _matcher(found))
+    return Selection(frozenset(runs), since, push_down(found).filter, _build_test(found))
 
 
-def _matcher(found: Filter) -> Callable[[Nodes], frozenset[str]]:
-    """Returns what tells, of a page of runs, the ids of those that pass."""
-    question = Question(found, columns=("run_id",))
-    query = build_select(question, from_leaves=False, tables=TABLES).sql("duckdb", copy=False)
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """A filter as a query of the tables that a page of runs fills."""
 
-    def passing(nodes: Nodes) -> frozenset[str]:
+    query: str
+    reads: Mapping[str, frozenset[str]]
+
+    def __call__(self, rows: Mapping[str, pa.Table]) -> frozenset[str]:
         import duckdb
 
-        if not nodes:
+        if not rows["runs"].num_rows:
             return frozenset()
         with duckdb.connect(config={"threads": 1}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            for name, rows in _tables(nodes).items():
-                connection.register(name, rows)
-            return frozenset(run for (run,) in connection.execute(query).fetchall())
-
-    return passing
+            for name in self.reads:
+                connection.register(name, rows[name])
+            return frozenset(run for (run,) in connection.execute(self.query).fetchall())
 
 
-def _tables(nodes: Nodes) -> dict[str, Any]:
-    from datetime import UTC, datetime
+def _build_test(found: Filter) -> _Test:
+    """Returns what tells, of some runs, the ids of those that pass."""
+    from sqlglot import exp
 
-    from wbsync.extract.rows import build_table
-    from wbsync.extract.runs import build_run_rows
-    from wbsync.model import ProjectPath
+    question = Question(found, columns=("run_id",))
+    query = build_select(question, from_leaves=False, tables=TABLES)
+    names = {table.name for table in query.find_all(exp.Table)}
+    return _Test(query.sql("duckdb", copy=False), {name: _columns(query, name) for name in names})
 
-    project, now = ProjectPath("-", "-"), datetime.now(UTC)
-    rows = build_run_rows([dict(node) for node in nodes], project, now)
-    place = {"entity": "-", "project": "-", "held_count": 0, "synced_at": now}
-    keys = [
-        {**place, "run_id": node["name"], "key": key}
-        for node in nodes
-        for key in (node.get("historyKeys") or {}).get("keys") or ()
-    ]
-    return {
-        "runs": rows.runs,
-        "run_artifacts": rows.run_artifacts,
-        "history_keys": build_table("history_keys", keys),
-    }
+
+def _columns(query: Expression, table: str) -> frozenset[str]:
+    """Returns the columns of a table whose names stand in a query, and its key's first."""
+    from sqlglot import exp
+
+    named = {column.name for column in query.find_all(exp.Column)}
+    own = {column.name for column in load_table(table).columns}
+    return frozenset(own & {*named, "entity", "project", "run_id"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from wbsync.errors import ConfigError, QueryError
+from wbsync.errors import ConfigError, QueryError, WbsyncError
 from wbsync.query.interruptible import interruptible
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ class Result:
                 except pa.ArrowInvalid as error:
                     raise QueryError(f"the rows do not fit the query's header: {error}") from error
 
-        return Result(pa.RecordBatchReader.from_batches(schema, cast()))
+        reader = pa.RecordBatchReader.from_batches(schema, cast())
+        return Result(reader, self._translate, stop=self._stop)
 
     def arrow(self) -> pa.Table:
         """Returns all rows as an Arrow table."""
@@ -155,7 +156,7 @@ class Result:
         except StopIteration:
             return None
         except Exception as error:
-            if self._translate is None or isinstance(error, QueryError):
+            if self._translate is None or isinstance(error, WbsyncError):
                 raise
             raise self._translate(error) from error
         return pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)

@@ -92,7 +92,7 @@ class Cursors:
         if version == seen:
             return
         if version is None or (seen is not None and seen > version):
-            self._state.forget_cursors(self._table, [self._table])
+            self._state.forget_cursors(self._table)
             if version is None:
                 return
             seen = None

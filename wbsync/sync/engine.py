@@ -162,25 +162,31 @@ class _Sync:
         """What was not begun when the budget was spent."""
 
     async def run(self, sources: Sequence[Source]) -> SyncReport:
-        outcome = "failed"
         try:
+            await self._sync_all(sources)
+            outcome = "partial" if self._skipped() else "complete"
+        except BudgetSpentError:
+            outcome = "stopped"
+        except BaseException as error:
             try:
-                await self._sync_all(sources)
-                outcome = "partial" if self._skipped() else "complete"
-            except BudgetSpentError:
-                outcome = "stopped"
-        except asyncio.CancelledError:
-            outcome = "interrupted"
+                await self._end(
+                    "interrupted" if isinstance(error, asyncio.CancelledError) else "failed"
+                )
+            except Exception as second:  # noqa: BLE001 it must not hide what went wrong first
+                error.add_note(f"what was committed could not be published either: {second}")
             raise
-        finally:
-            self._state.remember_capabilities(
-                self._client.base_url, self._client.capabilities.to_json()
-            )
-            await settled(self._publish)
-            if outcome in {"complete", "partial"}:
-                await settled(self._tidy)
-            report = self._report(outcome)
-            self._progress(SyncFinished(report))
+        return await self._end(outcome)
+
+    async def _end(self, outcome: str) -> SyncReport:
+        """Publishes what was committed, however the sync ended, and reports."""
+        self._state.remember_capabilities(
+            self._client.base_url, self._client.capabilities.to_json()
+        )
+        await settled(self._publish)
+        if outcome in {"complete", "partial"}:
+            await settled(self._tidy)
+        report = self._report(outcome)
+        self._progress(SyncFinished(report))
         return report
 
     async def _sync_all(self, sources: Sequence[Source]) -> None:

@@ -28,7 +28,7 @@ from wbsync.sync.streams import RUNS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wbsync.model import Source, SyncOptions
+    from wbsync.model import Source
     from wbsync.progress import ProgressHook
     from wbsync.settings import Credentials
 
@@ -99,27 +99,25 @@ class Estimate:
 
 async def estimate(
     root: Path,
-    sources: Sequence[str | Source],
+    sources: Sequence[Source],
     credentials: Credentials,
     *,
     progress: ProgressHook,
     concurrency: int = 4,
-    options: SyncOptions | None = None,
 ) -> Estimate:
     """Returns what a sync with the same arguments would do and cost; writes nothing.
 
     Args:
         root: Folder of the warehouse; it need not exist, and is not made.
-        sources: As for `sync`.
+        sources: What would be synced, and how.
         credentials: Whom to ask, and the key.
         progress: Called with each event.
         concurrency: Requests in flight.
-        options: What would be read of sources that are texts.
 
     Raises:
         WbsyncError: As `sync` does.
     """
-    wanted = parse_sources(sources, options)
+    wanted = parse_sources(sources)
     _check_folder(root)
     with tempfile.TemporaryDirectory(prefix="wbsync-") as folder:
         state = State.copy_of(root / "state.sqlite", Path(folder))

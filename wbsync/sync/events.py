@@ -3,7 +3,8 @@
 W&B offers one way to read them, `events(samples)`, which samples when there are more rows than
 asked for; so more are asked for than W&B claims, for many runs in one request. Only an answer with
 fewer rows than were asked for, and no fewer than claimed, is whole: the next one goes on from it.
-One that is not replaces what is held, and the report says so.
+One that is not is a sample, and the report says so. What is held stays where it has as many rows
+of the same time as the sample has, and gains the later ones; else the sample replaces it.
 """
 
 from __future__ import annotations
@@ -119,18 +120,22 @@ class EventSync:
         newest_claim = max(claimed, claimed_now or 0)
         is_whole = newest_claim <= len(rows) < self._asked(job)
         held = job.cursor
-        goes_on = is_whole and held is not None and is_whole_cursor(held)
-        if held is not None and held.tail:
+        goes_on, first, fresh, later = False, 0, rows, rows[:0]
+        if held is not None and is_whole:
             last = event_times(rows[max(held.rows - 1, 0) : held.rows])
-            goes_on = goes_on and last == held.tail
-        first = held.rows if held is not None and goes_on else 0
+            goes_on = is_whole_cursor(held) and (not held.tail or last == held.tail)
+        elif held is not None and held.tail and held.tail[0] is not None:
+            later = _later(rows, held.tail[0])
+            goes_on = held.rows >= len(rows) - len(later)
+        if held is not None and goes_on:
+            first, fresh = held.rows, rows[held.rows :] if is_whole else later
         if not is_whole:
             context.skip(
                 f"{job.run} system metrics",
-                f"W&B sampled them: {len(rows)} of {newest_claim} rows",
+                f"W&B sampled them: {first + len(fresh)} of {newest_claim} rows",
             )
         table = await asyncio.to_thread(
-            events_to_metrics, rows[first:], job.run, first_step=first, synced_at=context.synced_at
+            events_to_metrics, fresh, job.run, first_step=first, synced_at=context.synced_at
         )
         before = held.content if held is not None and goes_on else Content()
         content = before and before + await asyncio.to_thread(content_of_metrics, table)
@@ -138,11 +143,11 @@ class EventSync:
         reached = Cursor(
             storage_id=stored["storage_id"],
             last_step=None,
-            rows=max(len(rows), first),
-            claimed_rows=claimed if is_whole else max(newest_claim, len(rows) + 1),
+            rows=first + len(fresh),
+            claimed_rows=claimed if is_whole else max(newest_claim, first + len(fresh) + 1),
             claimed_last_step=None,
             created_at=created_at and created_at.isoformat(),
-            tail=event_times(rows[-1:]),
+            tail=event_times(fresh[-1:]) or (held.tail if held is not None else ()),
             timeline=job.timeline,
             source="rows" if is_whole else "sampled",
             **({} if content is None else asdict(content)),
@@ -167,3 +172,12 @@ class EventSync:
             await self._context.write(
                 "system_metrics", pa.concat_tables(tables), metadata=Cursors.metadata(cursors)
             )
+
+
+def _later(rows: list[Any], instant: float) -> list[Any]:
+    """Returns the rows that were logged after an instant."""
+    return [
+        row
+        for row, logged_at in zip(rows, event_times(rows), strict=True)
+        if logged_at is not None and logged_at > instant
+    ]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from wbsync.sync.context import EntityContext
 
 PAGE_ROWS = 100
-COLLECTION_KEY = ["entity", "project", "type_name", "collection"]
 VOLATILE = frozenset({"synced_at", "deleted_at"})
 
 

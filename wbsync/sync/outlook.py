@@ -246,13 +246,14 @@ async def foresee_runs(context: Context, opening: Opening, outlook: Outlook) -> 
         return Load(max(1, _pages(total, heavy)) + asks_more, outlook.sample.run_bytes * total)
     if not outlook.has_updated_at:
         page = outlook.page(LIGHT_PAGE_ROWS if selection.is_everything else HEAVY_PAGE_ROWS)
-        of = total if selection.is_everything else len(survey.seen)
+        of = total if selection.is_everything else survey.met
         return Load(max(1, _pages(of, page)), outlook.sample.run_bytes * of)
+    read = max(changed, survey.tested)
     fetched = sum(
-        _pages(min(HEAVY_PAGE_ROWS, changed - start), heavy)
-        for start in range(0, changed, HEAVY_PAGE_ROWS)
+        _pages(min(HEAVY_PAGE_ROWS, read - start), heavy)
+        for start in range(0, read, HEAVY_PAGE_ROWS)
     )
-    return Load(survey.pages + fetched, outlook.light_bytes + outlook.sample.run_bytes * changed)
+    return Load(survey.pages + fetched, outlook.light_bytes + outlook.sample.run_bytes * read)
 
 
 def _pages(rows: int, page_rows: int) -> int:

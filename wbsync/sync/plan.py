@@ -292,20 +292,23 @@ def pack_windows(
     return groups
 
 
-def pack_events(
-    claimed: Sequence[int], *, rows_per_request: int = 10_000, runs_per_request: int = 100
-) -> list[range]:
+EVENT_ROWS_PER_REQUEST = 10_000
+"""Rows of system metrics that one answer may hold; a single run may have more."""
+
+EVENT_RUNS_PER_REQUEST = 100
+
+
+def pack_events(claimed: Sequence[int]) -> list[range]:
     """Returns the jobs in order, as ranges that one request each can ask for.
 
     Args:
         claimed: Rows to ask for, job by job.
-        rows_per_request: Rows that one answer may hold; a single job may have more.
-        runs_per_request: Jobs that one request may ask for.
     """
     groups: list[range] = []
     start = rows = 0
     for index, count in enumerate(claimed):
-        if index > start and (rows + count > rows_per_request or index - start == runs_per_request):
+        is_full = rows + count > EVENT_ROWS_PER_REQUEST or index - start == EVENT_RUNS_PER_REQUEST
+        if index > start and is_full:
             groups.append(range(start, index))
             start, rows = index, 0
         rows += count

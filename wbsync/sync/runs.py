@@ -34,7 +34,7 @@ from wbsync.sync.context import project_filter
 from wbsync.sync.drift import find_run_drift
 from wbsync.sync.lineage import complete_lineage
 from wbsync.sync.plan import INDEX_COLUMNS, LIVE_STATES, Stored, has_changed
-from wbsync.sync.selection import server_filter, taken, takes
+from wbsync.sync.selection import can_test_held, server_filter, taken, taken_of_held, takes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,11 @@ class Survey:
     index: dict[str, Stored]
     """Held runs."""
     seen: set[str]
+    """Runs that the sync is about, as far as pages were read."""
+    met: int
+    """Runs that W&B showed, whether the sync is about them or not."""
+    tested: int
+    """Runs that were read in full to be tested."""
     changed: dict[str, dict[str, Any]]
     """Runs that are new or differ, as their page shows them."""
     gone: list[str]
@@ -116,6 +121,7 @@ class RunSync:
         self._ends: dict[str, str] = {}
         """Document and filter to the end cursor of the last page that was read."""
         self._only_looks = False
+        self._tested = 0
         self._pages_read = 0
         self._page_rows = 0
         self._is_resumed = False
@@ -233,9 +239,7 @@ class RunSync:
         self._stored = await asyncio.to_thread(read_index, context, whole=True)
         gone: list[str] = []
         if not context.options.selection.is_everything:
-            async for nodes in self._selected_pages():
-                for node in nodes:
-                    self._compare(node)
+            await self._look_at_selected()
             context.selected = frozenset(self._selected)
         else:
             if self._bookmark is not None and not self._lacks_updated_at():
@@ -251,7 +255,9 @@ class RunSync:
                 ]
         return Survey(
             index=self._stored,
-            seen=self._seen,
+            seen=self._seen if context.selected is None else self._selected,
+            met=len(self._seen),
+            tested=self._tested,
             changed=self._changed,
             gone=gone,
             pages=self._pages_read,
@@ -305,28 +311,42 @@ class RunSync:
                     only=frozenset(names),
                 )
         elif not self._lacks_updated_at():
-            async for nodes in self._selected_pages():
-                for node in nodes:
-                    self._compare(node)
-            await self._fetch_changed()
+            await self._look_at_selected()
         else:
             await self._walk_heavy(server_filter(selection), page_rows=HEAVY_PAGE_ROWS)
 
     async def select(self) -> frozenset[str]:
-        """Returns the runs that a selective sync is about, and reads none of them."""
+        """Returns the runs that a selective sync is about, and takes none of them."""
         selection = self._context.options.selection
         if selection.since is None and selection.filters is None:
             return selection.runs
-        return frozenset([n["name"] async for nodes in self._selected_pages() for n in nodes])
+        self._only_looks = True
+        self._stored = await asyncio.to_thread(read_index, self._context, whole=True)
+        await self._look_at_selected()
+        return frozenset(self._selected)
 
-    async def _selected_pages(self) -> Any:  # async iterator of node lists
+    async def _look_at_selected(self) -> None:
+        """Finds the runs that the sync is about in light pages.
+
+        Runs that are held as they are shown are tested by what is held, others are read in full.
+        """
         selection = self._context.options.selection
-        ids = sorted(selection.runs)
-        asked = server_filter(selection, ids)
+        same: list[str] = []
+        asked = server_filter(selection, sorted(selection.runs))
         async for nodes in self._pages("project_runs_light", asked, LIGHT_PAGE_ROWS):
             chosen = [node for node in nodes if takes(selection, node)]
-            self._selected.update(node["name"] for node in chosen)
-            yield chosen
+            for node in chosen:
+                self._compare(node)
+            if selection.test is None:
+                self._selected.update(n["name"] for n in chosen)
+            else:
+                same += [n["name"] for n in chosen if n["name"] not in self._changed]
+        if same and selection.test is not None and can_test_held(selection.test):
+            passing = await asyncio.to_thread(taken_of_held, self._context, selection.test)
+            self._selected.update(passing.intersection(same))
+            same = []
+        if selection.test is not None or not self._only_looks:
+            await self._fetch([*self._changed, *same])
 
     async def _look_again(self) -> None:
         """Fetches what changed while the walk was interrupted.
@@ -408,6 +428,12 @@ class RunSync:
         chosen = taken(self._context.options.selection, nodes)
         self._selected.difference_update(n["name"] for n in nodes)
         self._selected.update(chosen)
+        if self._only_looks:
+            self._tested += len(nodes)
+            for node in nodes:
+                if node["name"] not in chosen:
+                    self._changed.pop(node["name"], None)
+            return
         for node in chosen.values():
             self._note(node)
         await self._take(list(chosen.values()), is_check=is_check)
@@ -452,9 +478,10 @@ class RunSync:
         nodes = [n for index in range(len(names)) if (n := project.get(f"r{index}")) is not None]
         context.progress(PageFetched(project=str(context.project), rows=len(nodes)))
         await self._take_met(nodes, is_check=is_check)
-        for name in names:  # what was not met is gone
+        gone = set(names) - {node["name"] for node in nodes}
+        for name in gone:
             self._changed.pop(name, None)
-        return set(names) - {node["name"] for node in nodes}
+        return gone
 
     async def _check_some(self) -> None:
         """Reads some runs in full that seem unchanged, other ones each time.

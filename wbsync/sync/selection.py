@@ -1,19 +1,25 @@
 """Which runs a selective sync is about: asked of the server, and checked again here.
 
 Not every server filters, so ids and times are compared here whatever was asked; a filter is
-applied here where the selection brings a `matches`.
+applied here where the selection brings a `test`: to heavy pages, and to what is held.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wbsync.extract.rows import build_table
+from wbsync.extract.runs import build_run_rows
 from wbsync.extract.values import parse_time
+from wbsync.model import ProjectPath
+from wbsync.sync.context import project_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from wbsync.model import Selection
+    from wbsync.model import RunTest, Selection
+    from wbsync.sync.context import Context
 
 
 def server_filter(selection: Selection, runs: list[str] | None = None) -> dict[str, Any]:
@@ -53,7 +59,50 @@ def takes(selection: Selection, node: Mapping[str, Any]) -> bool:
 def taken(selection: Selection, nodes: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Returns the runs of a heavy page that belong to a selection, by their ids."""
     found = {node["name"]: node for node in nodes if takes(selection, node)}
-    if selection.matches is None or not found:
+    if selection.test is None or not found:
         return found
-    passing = selection.matches(list(found.values()))
+    passing = selection.test(_rows_of(found.values()))
     return {name: node for name, node in found.items() if name in passing}
+
+
+def _rows_of(nodes: Collection[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the rows of runs, table by table, wherever they are."""
+    project, now = ProjectPath("-", "-"), datetime.now(UTC)
+    rows = build_run_rows([dict(node) for node in nodes], project, now)
+    place = {"entity": "-", "project": "-", "held_count": 0, "synced_at": now}
+    keys = [
+        {**place, "run_id": node["name"], "key": key}
+        for node in nodes
+        for key in (node.get("historyKeys") or {}).get("keys") or ()
+    ]
+    return {
+        "runs": rows.runs,
+        "run_artifacts": rows.run_artifacts,
+        "history_keys": build_table("history_keys", keys),
+    }
+
+
+def can_test_held(test: RunTest) -> bool:
+    """Says whether a run's metadata is enough for a test; what it logged may not be held."""
+    return "history_keys" not in test.reads
+
+
+def taken_of_held(context: Context, test: RunTest) -> set[str]:
+    """Returns the runs of the project that pass a test, by what is held of them.
+
+    Args:
+        context: The project's sync.
+        test: A test that `can_test_held`.
+    """
+    lake, where = context.lake, project_filter(context)
+    rows = {
+        table: lake.read(table, sorted(columns), where)
+        for table, columns in test.reads.items()
+        if table != "runs"
+    }
+    found: set[str] = set()
+    for file in lake.files("runs"):  # one by one: all configs at once may be too much to hold
+        found.update(
+            test({**rows, "runs": lake.read("runs", sorted(test.reads["runs"]), where, [file])})
+        )
+    return found

@@ -36,7 +36,6 @@ from wbsync.query.filters.tree import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 TYPE_NUMBERS = {
     1: "double", 2: "string", 3: "object", 4: "array", 8: "bool", 9: "date", 10: "null",
@@ -59,12 +58,11 @@ REFUSED = frozenset({
 """Operators of MongoDB that have no place here; SQL says the same."""
 
 
-def parse_tree(source: str | Mapping[str, Any] | None, *, now: datetime | None = None) -> Node:
+def parse_tree(source: str | Mapping[str, Any] | None) -> Node:
     """Returns the tree of a filter, whichever way W&B lets it be written.
 
     Args:
         source: JSON text, a Python-like text, or a dictionary; None and {} let all pass.
-        now: Instant from which "the last 5 days" count; None takes the clock.
 
     Raises:
         FilterSyntaxError: It is no filter; the message names the place.
@@ -78,16 +76,13 @@ def parse_tree(source: str | Mapping[str, Any] | None, *, now: datetime | None =
 
     if isinstance(source, str):
         text = source.strip()
-        if text and text[0] not in "{[":
-            source = parse_pythonic(text, now=now)
-        else:
-            source = load_filter(text)
+        source = parse_pythonic(text) if text and text[0] not in "{[" else load_filter(text)
     if source is None:
         return EVERYTHING
     if not isinstance(source, dict):
         raise FilterSyntaxError('a filter is a JSON object, such as {"state": "finished"}')
     if is_run_set(source):
-        source = run_set_filter(source, now=now)
+        source = run_set_filter(source)
     return _clauses(source, "", 0)
 
 

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 SERVER_COLUMNS = frozenset(
     {"name", "displayName", "state", "username", "group", "jobType", "sweep", "tags", "createdAt",
-     "heartbeatAt", "updatedAt"}
+     "heartbeatAt"}
 )  # fmt: skip
-"""Columns that W&B's server is known to filter runs by; `updatedAt` on some servers only.
+"""Columns that every server of W&B is known to filter runs by.
 
-The host is not among them: wbsync also finds it where the server's own column has none.
+`updatedAt` is not among them: only some do. Nor is the host: wbsync also finds it where the
+server's own column has none.
 """
 
 NEVER_NULL = frozenset({"name", "state", "createdAt"})
@@ -67,14 +68,10 @@ class _Part:
 _ALL = _Part(None, is_exact=False)
 
 
-def push_down(found: Filter, *, has_updated_at: bool = False, is_nested: bool = False) -> Pushed:
+def push_down(found: Filter) -> Pushed:
     """Returns what a server may be asked for runs, which is a superset of what passes.
 
-    Args:
-        found: A filter of runs.
-        has_updated_at: Whether the server filters by `updatedAt`.
-        is_nested: Whether no key of config or summary holds a dot in its name, so that dots in a
-            path are always nesting. In meaning wandb it is taken to be so, as the server does.
+    In meaning wandb dots in a path are taken to be nesting, as the server does.
 
     >>> from wbsync.query.filters.select import parse_filter
     >>> push_down(parse_filter({"state": "finished", "config.a.b": 1})).filter
@@ -82,16 +79,14 @@ def push_down(found: Filter, *, has_updated_at: bool = False, is_nested: bool = 
     """
     if found.kind != "runs":
         return Pushed({}, (("", f"{found.kind} are filtered here"),))
-    pusher = _Pusher(found.meaning == "mongo", has_updated_at, is_nested)
+    pusher = _Pusher(found.meaning == "mongo")
     part = pusher.part(found.root)
     return Pushed(part.filter or {}, tuple(pusher.kept))
 
 
 class _Pusher:
-    def __init__(self, is_mongo: bool, has_updated_at: bool, is_nested: bool) -> None:
+    def __init__(self, is_mongo: bool) -> None:
         self._is_mongo = is_mongo
-        self._has_updated_at = has_updated_at
-        self._is_nested = is_nested or not is_mongo
         self.kept: list[tuple[str, str]] = []
 
     def part(self, node: Node) -> _Part:
@@ -143,15 +138,13 @@ class _Pusher:
     def _path(self, field: Field) -> tuple[str, str]:
         """Returns the server's path of a field, or why it is not sent."""
         if isinstance(field.source, Leaves):
-            if len(field.parts) > 1 and not self._is_nested:
+            if len(field.parts) > 1 and self._is_mongo:
                 return "", "a dot may be part of the key, which a server cannot address"
             first, *rest = field.parts
             wrapper = ["value"] if field.source.is_wrapped else []
             return ".".join([field.name, first, *wrapper, *rest]), ""
         if field.name not in SERVER_COLUMNS or not isinstance(field.source, Column):
-            return "", "no server is known to filter by it"
-        if field.name == "updatedAt" and not self._has_updated_at:
-            return "", "this server does not filter by updatedAt"
+            return "", "not every server filters by it"
         return field.name, ""
 
     def _risk(self, field: Field, test: Test, operator: str, *, is_opposite: bool) -> str:

@@ -21,7 +21,6 @@ from wbsync.errors import FilterSyntaxError, UnsupportedOperatorError
 from wbsync.query.filters.frontend import clause, server_name, within
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from datetime import datetime
 
 PREFIXES = {
@@ -47,14 +46,11 @@ UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604_800}
 MAX_CHARS = 200_000
 
 
-def parse_pythonic(
-    text: str, *, config_keys: Collection[str] = (), now: datetime | None = None
-) -> dict[str, Any]:
-    """Returns a Python-like filter in MongoDB's form.
+def parse_pythonic(text: str, *, now: datetime | None = None) -> dict[str, Any]:
+    """Returns a Python-like filter in MongoDB's form; bare names are summary metrics.
 
     Args:
         text: The filter.
-        config_keys: Bare names that are keys of config; others are summary metrics, as in W&B.
         now: Instant from which `within_last` counts; None takes the clock.
 
     Raises:
@@ -68,7 +64,7 @@ def parse_pythonic(
         raise FilterSyntaxError(f"a Python-like filter has at most {MAX_CHARS:,} characters")
     try:
         tree = ast.parse(_as_python(text), mode="eval")
-        return _Reader(frozenset(config_keys), now).node(tree.body)
+        return _Reader(now).node(tree.body)
     except (SyntaxError, ValueError, tokenize.TokenError, MemoryError) as error:
         offset = getattr(error, "offset", None)
         where = f" near column {offset}" if offset else ""
@@ -105,8 +101,7 @@ def _as_python(text: str) -> str:
 class _Reader:
     """Walks Python's tree."""
 
-    def __init__(self, config_keys: frozenset[str], now: datetime | None) -> None:
-        self._config_keys = config_keys
+    def __init__(self, now: datetime | None) -> None:
         self._now = now
 
     def node(self, node: ast.expr) -> dict[str, Any]:
@@ -165,8 +160,6 @@ class _Reader:
             return ROOTS[head] + dot + rest
         if (known := server_name(head)) is not None:
             return known + dot + rest
-        if head in self._config_keys:
-            return f"config.{head}.value{dot}{rest}"
         return f"summary_metrics.{name}"
 
     def _path_of_call(self, node: ast.Call) -> str:

@@ -16,7 +16,7 @@ from wbsync.query.filters.frontend import SECTIONS, clause, server_name, within
 from wbsync.query.filters.operands import MAX_DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
 OPERATORS = {
@@ -57,34 +57,6 @@ def run_set_filter(source: Mapping[str, Any], *, now: datetime | None = None) ->
     {'summary_metrics.loss': {'$lt': 1}}
     """
     return _read(source, "", now, 0) or {}
-
-
-def run_set_order(source: Mapping[str, Any]) -> list[str]:
-    """Returns the order strings of a run set's `sort`.
-
-    >>> run_set_order({"sort": {"keys": [{"key": {"section": "run", "name": "createdAt"}}]}})
-    ['-createdAt']
-    """
-    sort = source.get("sort") or {}
-    return [
-        ("+" if key.get("ascending") else "-") + _path(key.get("key"), f"sort.keys[{index}]")
-        for index, key in enumerate(sort.get("keys") or [])
-    ]
-
-
-def iter_run_sets(spec: Any) -> Iterator[dict[str, Any]]:
-    """Yields the run sets of a report's or workspace's spec, wherever in it they stand."""
-    pending = [spec]
-    while pending:
-        value = pending.pop(0)
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                if key == "runSets" and isinstance(inner, list):
-                    yield from (r for r in inner if isinstance(r, dict))
-                else:
-                    pending.append(inner)
-        elif isinstance(value, list):
-            pending.extend(value)
 
 
 def _read(source: Any, at: str, now: datetime | None, depth: int) -> dict[str, Any] | None:

@@ -24,7 +24,6 @@ from wbsync.tables import load_table, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from datetime import datetime
     from typing import Any
 
     from wbsync.query.filters.check import Meaning
@@ -44,8 +43,6 @@ def parse_filter(
     source: str | Mapping[str, Any] | Filter | None,
     kind: str = "runs",
     meaning: Meaning = "mongo",
-    *,
-    now: datetime | None = None,
 ) -> Filter:
     """Returns a filter, read and checked.
 
@@ -54,7 +51,6 @@ def parse_filter(
             and {} let all pass.
         kind: What is filtered: one of `fields.KINDS`.
         meaning: `mongo` (MongoDB's manual) or `wandb` (as W&B's server is believed to answer).
-        now: Instant from which "the last 5 days" count; None takes the clock.
 
     Raises:
         FilterSyntaxError: It is no filter, or asks what can never be.
@@ -66,7 +62,7 @@ def parse_filter(
     """
     if isinstance(source, Filter):
         return source
-    root = parse_tree(source, now=now)
+    root = parse_tree(source)
     check(kind_of(kind), root, meaning)
     return Filter(root, kind, meaning)
 
