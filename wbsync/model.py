@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import pyarrow as pa
+
+
+NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""The texts by which W&B writes what JSON has no number for."""
+
+MAX_EXACT = 2**53
+"""Whole numbers up to this are exact where they are doubles."""
+
+REGISTRY_PREFIX = "wandb-registry-"
+"""What the name of a project that is a registry begins with."""
+
+FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet", "arrow")
+"""How rows can be written."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -42,6 +42,7 @@ from wbsync.errors import (
     SignedUrlExpiredError,
     TransportError,
 )
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -383,7 +384,7 @@ def messages(error: GraphQLError) -> list[str]:
 
 def clean(text: str) -> str:
     """Returns a server's text as one short line without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+    return plain(text)[:200]
 
 
 def read_answer(answer: Answer, base_url: str, operation: str) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from wbsync.catalog.build import build, discard, is_lake_view
 from wbsync.catalog.patch import can_patch, find_change, patch
 from wbsync.catalog.record import Names, read_names, read_record
 from wbsync.catalog.shape import lake_tables, shape_of
-from wbsync.catalog.swap import Builds, clone
+from wbsync.catalog.swap import Builds
 from wbsync.catalog.writing import Form, check_storage_version, with_enough_memory
 from wbsync.errors import WarehouseError, write_problem
+from wbsync.lake.disk import clone
 from wbsync.model import PublishOptions
 from wbsync.tables import table_names
 

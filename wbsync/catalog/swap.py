@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wbsync.lake.disk import persist, persist_names, replace_durably
+from wbsync.lake.disk import clone, persist, persist_names, replace_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
 TARGET = "warehouse.duckdb"
 KEPT_BUILDS = 2
 """The newest, and the one before for who has just looked up its name."""
-
-FICLONE = 0x40049409
-"""Linux: lets a file share another's blocks until one of them is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +114,6 @@ class Builds:
             )
         except (OSError, KeyError, IndexError):
             return False
-
-
-def clone(source: Path, target: Path) -> None:
-    """Copies a file, sharing its blocks where the file system can.
-
-    Raises:
-        OSError: The disk refused.
-    """
-    if sys.platform == "linux":
-        import fcntl
-
-        with source.open("rb") as held, target.open("wb") as made, suppress(OSError):
-            fcntl.ioctl(made.fileno(), FICLONE, held.fileno())
-            return
-    shutil.copyfile(source, target)
 
 
 def _forbid_writing(path: Path) -> None:

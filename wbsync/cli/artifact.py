@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from wbsync.cli.diagnostics import plain
 from wbsync.cli.options import Globals, base_url_option
+from wbsync.plain import plain
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 

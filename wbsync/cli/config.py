@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wbsync.cli.diagnostics import ExitCode, plain
+from wbsync.cli.diagnostics import ExitCode
 from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from wbsync.configuration import Problem

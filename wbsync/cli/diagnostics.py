@@ -7,7 +7,6 @@ import enum
 import json
 import logging
 import os
-import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from wbsync.errors import (
     WbsyncError,
     write_problem,
 )
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,10 +44,6 @@ class ExitCode(enum.IntEnum):
 INTERRUPTED = "wbsync: interrupted; what was done is kept: run the same command again to go on"
 
 
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""A terminal escape, of which nothing is to be left; delta-rs puts some into its messages."""
-
-
 def exit_code_of(error: BaseException) -> ExitCode:
     """Returns the exit code that an error leads to."""
     if isinstance(error, AuthenticationError):
@@ -57,17 +53,6 @@ def exit_code_of(error: BaseException) -> ExitCode:
     if isinstance(error, (TransportError, RateLimitedError, ServerError, EngineError)):
         return ExitCode.UNREACHABLE
     return ExitCode.FAILED
-
-
-def plain(text: str, *, indent: bool = False) -> str:
-    """Returns text of others as one line without control characters or terminal escapes.
-
-    Args:
-        text: Anything.
-        indent: Whether spaces are left as they are.
-    """
-    clean = "".join(c if c.isprintable() else " " for c in _ESCAPE.sub("", text))
-    return clean if indent else " ".join(clean.split())
 
 
 class Diagnostics:

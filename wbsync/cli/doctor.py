@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from wbsync import __version__
-from wbsync.cli.diagnostics import ExitCode, exit_code_of, plain
+from wbsync.cli.diagnostics import ExitCode, exit_code_of
 from wbsync.cli.options import Globals, base_url_option
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from pathlib import Path

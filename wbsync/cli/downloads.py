@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from wbsync.cli.diagnostics import ExitCode, plain
+from wbsync.cli.diagnostics import ExitCode
+from wbsync.plain import plain
 from wbsync.progress import FileFetched
 
 if TYPE_CHECKING:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from wbsync.model import FORMATS
+
 if TYPE_CHECKING:
     from typing import BinaryIO
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet", "arrow")
 ENDINGS = {f: f for f in FORMATS} | {
     "txt": "table", "md": "markdown", "ndjson": "jsonl", "pq": "parquet", "feather": "arrow",
     "ipc": "arrow",

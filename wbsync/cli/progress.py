@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from wbsync.cli.diagnostics import plain
+from wbsync.plain import plain
 from wbsync.progress import (
     HistoryFetched,
     PageFetched,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wbsync.cli.diagnostics import plain
 from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from pathlib import Path

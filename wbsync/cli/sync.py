@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wbsync.cli.diagnostics import ExitCode, plain
+from wbsync.cli.diagnostics import ExitCode
 from wbsync.cli.options import Globals, base_url_option, complete_tables, typed
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ import json
 
 import click
 
-from wbsync.cli.diagnostics import plain
 from wbsync.cli.options import Globals, complete_tables
+from wbsync.plain import plain
 
 
 @click.command()

@@ -17,7 +17,6 @@ from wbsync.api import load_document
 from wbsync.download.fetch import CACHE, Fetched, Fetcher, Item
 from wbsync.download.held import find_held
 from wbsync.download.manifest import Entry, Manifest, parse_manifest
-from wbsync.download.names import REGISTRY_PREFIX, ArtifactName
 from wbsync.download.references import fetch_references
 from wbsync.errors import (
     ConfigError,
@@ -29,12 +28,14 @@ from wbsync.errors import (
     TransportError,
 )
 from wbsync.extract.rows import nodes_of
+from wbsync.model import REGISTRY_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from wbsync.api import Client
+    from wbsync.download.names import ArtifactName
     from wbsync.progress import ProgressHook
 
 ENTRIES_PER_REQUEST = 1000

@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wbsync.download.places import copy_file, place_in
+from wbsync.download.places import place_in
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
@@ -23,6 +23,7 @@ from wbsync.errors import (
     TransportError,
     UnsafePathError,
 )
+from wbsync.lake.disk import clone, persist
 from wbsync.progress import FileFetched
 
 if TYPE_CHECKING:
@@ -169,7 +170,8 @@ class Fetcher:
         """Copies a file beside its final place, checks it, and gives it its name."""
         temporary = place.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            copy_file(source, temporary)
+            clone(source, temporary)
+            persist(temporary)
             _check(temporary, item)
             temporary.replace(place)
         finally:

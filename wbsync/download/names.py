@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wbsync.errors import ConfigError
+from wbsync.model import REGISTRY_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REGISTRY_PREFIX = "wandb-registry-"
 VERSION = re.compile(r"v(\d+)")
 
 

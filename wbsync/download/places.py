@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -41,18 +40,3 @@ def place_in(root: Path, name: str) -> Path:
             raise UnsafePathError(f"{name!r} leads through the link {folder}")
         folder.mkdir(exist_ok=True)
     return folder / parts[-1]
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copies a file, sharing its blocks where the file system can."""
-    import shutil
-
-    with source.open("rb") as reader, target.open("wb") as writer:
-        try:
-            import fcntl
-
-            fcntl.ioctl(writer.fileno(), getattr(fcntl, "FICLONE", 0x40049409), reader.fileno())
-        except (ImportError, OSError):
-            shutil.copyfileobj(reader, writer, 1 << 20)
-        writer.flush()
-        os.fsync(writer.fileno())

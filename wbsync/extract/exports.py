@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from wbsync.errors import ExtractError
 from wbsync.extract.history import Gathered, Held, HistoryBatch, Slice, Tail, content_of
-from wbsync.extract.values import MAX_EXACT, parse_json
+from wbsync.extract.values import parse_json
+from wbsync.model import MAX_EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

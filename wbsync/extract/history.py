@@ -22,13 +22,13 @@ from wbsync.checksum import MASK, Content, hash_places, hash_text, hash_values, 
 from wbsync.errors import ExtractError, HistoryRewrittenError
 from wbsync.extract.rows import build_table
 from wbsync.extract.values import (
-    MAX_EXACT,
     Split,
     canonical_json,
     flatten,
     parse_json,
     split_value,
 )
+from wbsync.model import MAX_EXACT
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.extract.rows import build_table, nodes_of
 from wbsync.extract.values import as_int, canonical_json, parse_time
+from wbsync.model import REGISTRY_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,14 +17,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-PREFIX = "wandb-registry-"
-"""What the name of a registry's project begins with."""
-
 
 def registry_of(node: dict[str, Any]) -> str | None:
     """Returns the registry that a project is, None for any other project."""
     name = node.get("name") or ""
-    return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
+    return name.removeprefix(REGISTRY_PREFIX) if name.startswith(REGISTRY_PREFIX) else None
 
 
 def build_registry_rows(

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from wbsync.api.jsontext import mended
+from wbsync.model import MAX_EXACT, NON_FINITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-MAX_EXACT = 2**53
 INTERNAL_CONFIG_KEYS = frozenset({"_wandb", "wandb_version"})
 
 _TIME = re.compile(r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?$")

@@ -7,10 +7,17 @@ asked to. Measured on ext4: a third of a millisecond each, where little was writ
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+FICLONE = 0x40049409
+"""Linux: lets a file share another's blocks until one of them is written."""
 
 
 def persist(path: Path) -> None:
@@ -41,3 +48,18 @@ def replace_durably(source: Path, target: Path) -> None:
     persist(source)
     source.replace(target)
     persist_names(target.parent)
+
+
+def clone(source: Path, target: Path) -> None:
+    """Copies a file's content, sharing its blocks where the file system can.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        with source.open("rb") as held, target.open("wb") as made, suppress(OSError):
+            fcntl.ioctl(made.fileno(), FICLONE, held.fileno())
+            return
+    shutil.copyfile(source, target)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.configuration import resolve
 from wbsync.errors import NotHeldError, ReadOnlyError
+from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.artifacts import Artifact, find_artifact
 from wbsync.offline.collections import (
     ArtifactCollection,
@@ -191,7 +192,7 @@ class Api:
 
         entity, project, rest = self._artifact_path(name)
         collection, _, alias = rest.partition(":")
-        is_registry = project.startswith("wandb-registry-")
+        is_registry = project.startswith(REGISTRY_PREFIX)
         owner = entity if not is_registry or name.count("/") == 2 else None
         found = find_artifact(
             self._reader,

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from wbsync.errors import DownloadError, NotHeldError, UnsafePathError
 from wbsync.extract.values import parse_json
+from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.listing import Held
 from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, instant
@@ -333,7 +334,7 @@ def link_of(row: dict[str, Any]) -> dict[str, Any]:
     """Returns where a row of registry_versions links its version to."""
     return {
         "entity": row["entity"],
-        "project": f"wandb-registry-{row['registry']}",
+        "project": f"{REGISTRY_PREFIX}{row['registry']}",
         "organization": row["organization"],
         "registry": row["registry"],
         "collection": row["collection"],

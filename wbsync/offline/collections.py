@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wbsync.extract.values import parse_json
+from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.artifacts import Artifact, read_versions
 from wbsync.offline.listing import Held
 from wbsync.offline.reader import not_held
@@ -142,7 +143,7 @@ def find_collection(
     )  # fmt: skip
     if rows:
         return ArtifactCollection(reader, rows[0])
-    if project.startswith("wandb-registry-"):
+    if project.startswith(REGISTRY_PREFIX):
         from wbsync.offline.registries import find_registry_collection
 
         return find_registry_collection(reader, entity, project, name)

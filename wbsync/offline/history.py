@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wbsync.extract.values import MAX_EXACT, parse_json
+from wbsync.extract.values import parse_json
+from wbsync.model import MAX_EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import NotHeldError
 from wbsync.extract.values import parse_json
+from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.artifacts import Artifact, link_of, read_versions
 from wbsync.offline.collections import ArtifactCollection
 from wbsync.offline.listing import Held
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from wbsync.download import ArtifactName
     from wbsync.offline.reader import Reader
-
-PREFIX = "wandb-registry-"
 
 _REGISTRIES = "SELECT * FROM registries WHERE organization = $organization"
 
@@ -64,7 +63,7 @@ class Registry(Record):
             {
                 "id": row["registry_id"],
                 "name": row["registry"],
-                "full_name": PREFIX + row["registry"],
+                "full_name": REGISTRY_PREFIX + row["registry"],
                 "entity": row["entity"],
                 "organization": row["organization"],
                 "description": row["description"],
@@ -235,7 +234,7 @@ def find_linked(reader: Reader, name: ArtifactName, given: str | None) -> Artifa
         NotHeldError: The warehouse does not hold it.
     """
     rows = reader.rows(
-        _LINKED, registry=name.project.removeprefix(PREFIX), collection=name.collection,
+        _LINKED, registry=name.project.removeprefix(REGISTRY_PREFIX), collection=name.collection,
         owner=name.entity,
     )  # fmt: skip
     for row in rows:
@@ -259,7 +258,7 @@ def find_registry_collection(
         NotHeldError: The warehouse does not hold it.
     """
     rows = reader.rows(
-        _COLLECTION, registry=project.removeprefix(PREFIX), name=name, owner=entity
+        _COLLECTION, registry=project.removeprefix(REGISTRY_PREFIX), name=name, owner=entity
     )  # fmt: skip
     if not rows:
         raise NotHeldError(

@@ -11,7 +11,8 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from wbsync.extract.values import INTERNAL_CONFIG_KEYS, NON_FINITE, parse_json
+from wbsync.extract.values import INTERNAL_CONFIG_KEYS, parse_json
+from wbsync.model import NON_FINITE
 from wbsync.offline.documents import Documents
 from wbsync.offline.history import History, HistoryScan
 from wbsync.offline.reader import not_held

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from wbsync.errors import QueryError, StatementRefusedError, WarehouseError
+from wbsync.plain import first_line, plain
 from wbsync.query.admission import Admitted, admit
 from wbsync.query.interruptible import interruptible
 from wbsync.query.result import Result
@@ -106,7 +107,7 @@ class Engine:
             return cls(root, path, _connect(path, root / "lake"))
         except duckdb.Error as error:
             raise WarehouseError(
-                f"cannot open {path}: {_first_line(str(error))}; `wbsync publish --rebuild`"
+                f"cannot open {path}: {first_line(str(error))}; `wbsync publish --rebuild`"
                 " makes it anew from the lake"
             ) from error
 
@@ -337,12 +338,3 @@ def _described(message: str, text: str) -> str:
         shown = excerpt.removeprefix("...").removesuffix("...")
         column += lines[line - 1].find(shown) - len("...")
     return f"{head} (line {line}, column {max(column, 0) + 1})"
-
-
-def _first_line(text: str) -> str:
-    return plain(text.split("\n", 1)[0])
-
-
-def plain(text: str) -> str:
-    """Returns a text as one line without control characters or terminal escapes."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

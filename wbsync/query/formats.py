@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from wbsync.query.result import Result
 
-FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet", "arrow")
-
 MAX_CELL_CHARS = 60
 MIN_CELL_CHARS = 20
 """Cells are not cut to less than this for a narrow terminal: columns are left out instead."""
@@ -199,7 +197,7 @@ def write_result(result: Result, kind: str, out: BinaryIO, *, screen: int | None
 
     Args:
         result: What to write.
-        kind: One of FORMATS.
+        kind: One of `model.FORMATS`.
         out: Where to; it need not be able to seek.
         screen: Columns of the terminal that it goes to: a table is cut to it, and no text is a
             terminal escape. None for a file or a pipe, which get all, exactly.

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from wbsync.errors import ConfigError, EngineError, QueryError
-from wbsync.query.engine import admitted, plain
+from wbsync.plain import plain
+from wbsync.query.engine import admitted
 from wbsync.query.result import Result
 from wbsync.query.transpile import to_spark
 from wbsync.tables import OWNERS, TableSchema, load_table, table_names

@@ -19,6 +19,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from wbsync.errors import QueryError, StatementRefusedError
+from wbsync.plain import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -84,7 +85,9 @@ def printed(tree: exp.Expr, dialect: str) -> str:
             "spark", pretty=True, unsupported_level=ErrorLevel.RAISE, comments=False
         )
     except SqlglotError as error:
-        raise QueryError(f"this cannot be said in Spark's dialect: {_line(error)}") from error
+        raise QueryError(
+            f"this cannot be said in Spark's dialect: {first_line(str(error))}"
+        ) from error
 
 
 def parse(text: str) -> exp.Expr:
@@ -96,7 +99,9 @@ def parse(text: str) -> exp.Expr:
     try:
         return sqlglot.parse_one(text, read="duckdb")
     except SqlglotError as error:
-        raise QueryError(f"the query cannot be read for another engine: {_line(error)}") from error
+        raise QueryError(
+            f"the query cannot be read for another engine: {first_line(str(error))}"
+        ) from error
 
 
 def fill(tree: exp.Expr, values: Mapping[str, Any]) -> exp.Expr:
@@ -301,8 +306,3 @@ _REPHRASE: dict[type[exp.Expr], Callable[[Any], exp.Expr]] = {
     exp.Select: _qualified,
     exp.Table: _series,
 }
-
-
-def _line(error: Exception) -> str:
-    text = str(error).split("\n", 1)[0]
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

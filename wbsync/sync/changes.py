@@ -17,7 +17,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from wbsync.extract.rows import build_table
-from wbsync.extract.values import MAX_EXACT, canonical_json, flatten, parse_json
+from wbsync.extract.values import canonical_json, flatten, parse_json
+from wbsync.model import MAX_EXACT
 from wbsync.sync.plan import LIVE_STATES
 from wbsync.tables import load_table
 

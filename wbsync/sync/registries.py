@@ -18,13 +18,13 @@ import pyarrow as pa
 from wbsync.api import iter_pages, load_document
 from wbsync.errors import ApiError, GraphQLError, TransportError
 from wbsync.extract.registries import (
-    PREFIX,
     build_registry_collection_rows,
     build_registry_rows,
     build_registry_version_rows,
 )
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import as_int
+from wbsync.model import REGISTRY_PREFIX
 from wbsync.sync.batches import lacks
 from wbsync.sync.entity_state import REGISTRY_TABLES, entity_state
 from wbsync.sync.inventory import changed_keys, write_differences
@@ -220,7 +220,7 @@ class _Organization:
         if not collections.num_rows:
             return []
         if collections.num_rows <= MAX_FILTERED:
-            registries = sorted(PREFIX + r for r in _values(collections, "registry"))
+            registries = sorted(REGISTRY_PREFIX + r for r in _values(collections, "registry"))
             names = sorted(_values(collections, "collection"))
             try:
                 return await self._pages(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from wbsync.errors import ConfigError, UnknownFieldError
+from wbsync.model import REGISTRY_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -318,7 +319,7 @@ REGISTRIES = Kind(
     scope=("organization", "registry"),
     fields={
         "id": Column("registry_id"),
-        "name": Column("registry", prefix="wandb-registry-"),
+        "name": Column("registry", prefix=REGISTRY_PREFIX),
         "entity": Column("entity"),
         "organization": Column("organization"),
         "description": Column("description"),
@@ -345,7 +346,7 @@ REGISTRY_COLLECTIONS = Kind(
     fields={
         "id": Column("collection_id"),
         "name": Column("collection"),
-        "registry": Column("registry", prefix="wandb-registry-"),
+        "registry": Column("registry", prefix=REGISTRY_PREFIX),
         "organization": Column("organization"),
         "type": Column("type_name"),
         "description": Column("description"),
@@ -377,7 +378,7 @@ REGISTRY_VERSIONS = Kind(
         "version": Version(),
         "versionIndex": Column("version_index", "number"),
         "collection": Column("collection"),
-        "registry": Column("registry", prefix="wandb-registry-"),
+        "registry": Column("registry", prefix=REGISTRY_PREFIX),
         "organization": Column("organization"),
         "aliases": Column("aliases", "list"),
         "tags": Column("tags", "list", via="artifacts"),

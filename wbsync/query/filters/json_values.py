@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from wbsync.model import MAX_EXACT, NON_FINITE
 from wbsync.query.filters.logic import (
     all_of,
     among,
@@ -21,7 +22,7 @@ from wbsync.query.filters.logic import (
     negated,
     true,
 )
-from wbsync.query.filters.operands import MAX_EXACT, NON_FINITE, is_nan
+from wbsync.query.filters.operands import is_nan
 from wbsync.query.filters.values import (
     Value,
     compare_double,

@@ -7,12 +7,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from wbsync.errors import FilterSyntaxError, UnsupportedOperatorError
+from wbsync.model import NON_FINITE
 from wbsync.query.filters.tree import Document, Operand
 
-NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The texts by which W&B writes what JSON has no number for."""
-
-MAX_EXACT = 2**53
 MAX_DEPTH = 100
 """Levels of nesting that a filter may have, as in MongoDB."""
 

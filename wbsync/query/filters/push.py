@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from wbsync.model import MAX_EXACT, NON_FINITE
 from wbsync.query.filters.check import adapted
 from wbsync.query.filters.fields import RUNS, Column, Field, Leaves, resolve_field
-from wbsync.query.filters.operands import MAX_EXACT, NON_FINITE, is_number
+from wbsync.query.filters.operands import is_number
 from wbsync.query.filters.tree import And, Compare, Equal, Exists, In, Node, Not, Or, Regex, Where
 
 if TYPE_CHECKING:
