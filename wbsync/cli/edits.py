@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wbsync.cli.diagnostics import plain
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wbsync.cli.diagnostics import ExitCode, plain
+from wbsync.cli.diagnostics import ExitCode
 from wbsync.cli.options import Globals, base_url_option
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

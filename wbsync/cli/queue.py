@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wbsync.cli.diagnostics import plain
 from wbsync.cli.edits import change_text, choosing_options, is_empty, open_queue, value_text
 from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

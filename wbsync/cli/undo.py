@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import click
 
-from wbsync.cli.diagnostics import plain
 from wbsync.cli.edits import open_queue
 from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.plain import plain
 
 
 @click.command()

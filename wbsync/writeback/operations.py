@@ -21,7 +21,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from wbsync.errors import EditError
-from wbsync.extract.values import INTERNAL_CONFIG_KEYS, NON_FINITE, finite
+from wbsync.extract.values import INTERNAL_CONFIG_KEYS, finite
+from wbsync.model import NON_FINITE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
