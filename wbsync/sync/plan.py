@@ -250,9 +250,14 @@ class Window:
         )
 
 
-def plan_windows(
-    job: int, first_step: int, last_step: int, claimed_rows: int, *, rows_per_window: int = 5_000
-) -> list[Window]:
+ROWS_PER_WINDOW = 5_000
+ROWS_PER_REQUEST = 10_000
+"""Rows that one answer may hold; a single run may have more."""
+WINDOWS_PER_REQUEST = 50
+EVENT_RUNS_PER_REQUEST = 100
+
+
+def plan_windows(job: int, first_step: int, last_step: int, claimed_rows: int) -> list[Window]:
     """Returns the windows that cover the steps from `first_step` to `last_step`.
 
     Args:
@@ -260,42 +265,33 @@ def plan_windows(
         first_step: First step to read.
         last_step: Last step that W&B claims.
         claimed_rows: Rows of the whole run: says how dense its steps are.
-        rows_per_window: Rows a window should hold.
     """
     if last_step < first_step:
         return []
     density = min(1.0, max(claimed_rows, 1) / (last_step + 1))
-    width = max(1, int(rows_per_window / density))
+    width = max(1, int(ROWS_PER_WINDOW / density))
     return [
-        Window(job, start, end, min(end - start, 2 * rows_per_window) + 1)
+        Window(job, start, end, min(end - start, 2 * ROWS_PER_WINDOW) + 1)
         for start in range(first_step, last_step + 1, width)
         for end in (min(start + width, last_step + 1),)
     ]
 
 
-def pack_windows(
-    windows: Sequence[Window], *, rows_per_request: int = 10_000, runs_per_request: int = 50
-) -> list[list[Window]]:
+def pack_windows(windows: Sequence[Window]) -> list[list[Window]]:
     """Returns the windows in order, as groups that one request each can ask for."""
     groups: list[list[Window]] = []
     rows = 0
     for window in windows:
         if (
             not groups
-            or len(groups[-1]) >= runs_per_request
-            or rows + window.samples > rows_per_request
+            or len(groups[-1]) >= WINDOWS_PER_REQUEST
+            or rows + window.samples > ROWS_PER_REQUEST
         ):
             groups.append([])
             rows = 0
         groups[-1].append(window)
         rows += window.samples
     return groups
-
-
-EVENT_ROWS_PER_REQUEST = 10_000
-"""Rows of system metrics that one answer may hold; a single run may have more."""
-
-EVENT_RUNS_PER_REQUEST = 100
 
 
 def pack_events(claimed: Sequence[int]) -> list[range]:
@@ -307,7 +303,7 @@ def pack_events(claimed: Sequence[int]) -> list[range]:
     groups: list[range] = []
     start = rows = 0
     for index, count in enumerate(claimed):
-        is_full = rows + count > EVENT_ROWS_PER_REQUEST or index - start == EVENT_RUNS_PER_REQUEST
+        is_full = rows + count > ROWS_PER_REQUEST or index - start == EVENT_RUNS_PER_REQUEST
         if index > start and is_full:
             groups.append(range(start, index))
             start, rows = index, 0
