@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wbsync.catalog import publish_edits
-from wbsync.errors import WarehouseError
-from wbsync.writeback.overlay import QueueOverlay
+from wbsync.writeback.overlay import show
 from wbsync.writeback.queue import Edit, Queue, who_am_i
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from wbsync.writeback.plan import Plan
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +51,3 @@ def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str =
         queued = queue.add(edit, plan.operations())
     show(root)
     return Edited(plan, edit.edit_id if queued else None, queued)
-
-
-def show(root: Path) -> None:
-    """Has the published tables show the queue as it is now.
-
-    What was queued is safe whatever happens here: where the file cannot be made, the next
-    publication shows it.
-    """
-    try:
-        publish_edits(root, QueueOverlay(root))
-    except WarehouseError as error:
-        _log.warning("the published tables do not show the edit yet: %s", error)

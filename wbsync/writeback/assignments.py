@@ -21,7 +21,7 @@ from wbsync.writeback.operations import (
     same,
     with_leaf,
 )
-from wbsync.writeback.present import LIVE_STATES
+from wbsync.writeback.present import ENDED_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -226,7 +226,7 @@ def steps(field: str, assignments: Sequence[Assignment], held: Any) -> list[Step
             after = (held or "") + value if action == "append" else value
             is_same = (after or "") == (held or "")
             if field == "stop":
-                is_same = held not in LIVE_STATES
+                is_same = held in ENDED_STATES
             elif field == "state":
                 _check_state(held, value, is_same=is_same)
         if not is_same:

@@ -10,12 +10,14 @@ to hold.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
+from wbsync.catalog import publish_edits
 from wbsync.catalog.overlay import OVERLAID, Pending, pending_schema
-from wbsync.errors import EditError
+from wbsync.errors import EditError, WarehouseError
 from wbsync.extract.values import canonical_json, flatten, parse_json, parse_time
 from wbsync.tables import load_table
 from wbsync.writeback.merge import Policy, merge
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str, str, str]
 
+_log = logging.getLogger(__name__)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 _RUNS = """
@@ -66,6 +69,18 @@ WHERE c.collection_id IN (SELECT unnest(?::VARCHAR[])) AND c.deleted_at IS NULL
 """
 _COLUMN_OF = {"group": "group_name"}
 """Field to the column that holds it, where the names differ."""
+
+
+def show(root: Path) -> None:
+    """Has the published tables show the queue as it is now.
+
+    The queue is safe whatever happens here: where the file cannot be made, the next publication
+    shows it.
+    """
+    try:
+        publish_edits(root, QueueOverlay(root))
+    except WarehouseError as error:
+        _log.warning("the published tables do not show all edits yet: %s", error)
 
 
 class QueueOverlay:
