@@ -364,7 +364,7 @@ def bench_publish(folder: Path) -> Iterator[Line]:
 
 
 def bench_edit(folder: Path) -> Iterator[Line]:
-    """Previews over 100,000 runs of 75 config and 75 summary keys, 10,000 edits, and asking then."""
+    """Previews over 100,000 runs of 75 config keys, 10,000 edits, and asking after that."""
     import wbsync
     from wbsync.writeback.assignments import build_assignments
     from wbsync.writeback.editing import plan_edit

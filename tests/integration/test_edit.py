@@ -202,8 +202,10 @@ def test_what_is_shown_is_what_the_next_sync_after_a_push_shows(
     plain = warehouse.sql("SELECT run_id, tags, notes, config FROM runs ORDER BY ALL").fetchall()
     warehouse.edit("runs", PUSHED, names=["r1", "r2"], **EDITS[0])
     warehouse.edit("runs", PUSHED, names=["r2", "r3"], **EDITS[1])
-    warehouse.edit("artifacts", PUSHED, names=["data:v1"], add_aliases=["best", "new one"],
-                   add_tags=["good"], values={"description": "d", "metadata.n": {"k": [1]}})  # fmt: skip
+    warehouse.edit(
+        "artifacts", PUSHED, names=["data:v1"], add_aliases=["best", "new one"],
+        add_tags=["good"], values={"description": "d", "metadata.n": {"k": [1]}},
+    )  # fmt: skip
     warehouse.edit("artifacts", PUSHED, names=["data:v0"], unset=["metadata.m.k"])
     warehouse.edit(
         "collections", PUSHED, names=["data"], add_tags=["t"], values={"description": "c"}
@@ -221,8 +223,11 @@ def test_what_is_shown_is_what_the_next_sync_after_a_push_shows(
             warehouse.sql(f"{counts}_remote").fetchall()
             == warehouse.sql(f"{counts}_all").fetchall()
         )
-    assert warehouse.sql("SELECT DISTINCT state, who <> '' FROM edits WHERE state <> 'dropped' AND project = 'pushed'"
-                         ).fetchall() == [("pending", True)]  # fmt: skip
+    states = (
+        "SELECT DISTINCT state, who <> '' FROM edits"
+        " WHERE state <> 'dropped' AND project = 'pushed'"
+    )
+    assert warehouse.sql(states).fetchall() == [("pending", True)]
     tagged = warehouse.runs(
         PUSHED, {"tags": "b"}, columns=["run_id", "config.optimizer.lr"]
     ).fetchall()
@@ -298,7 +303,7 @@ REFUSED_SQL = (
 def test_sql_that_is_no_such_update_is_refused(
     warehouse: wbsync.warehouse.Warehouse, place: Place, statement: str, reason: str
 ) -> None:
-    """Nothing but an UPDATE of some runs' or artifacts' fields; the message says what is allowed."""
+    """Nothing but an UPDATE of some things' fields; the message says what is allowed."""
     with pytest.raises((EditError, QueryError, StatementRefusedError)) as refused:
         warehouse.edit_sql(statement)
     assert reason in str(refused.value)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wbsync.writeback.overlay import show
+from wbsync.writeback.plan import collector_at_rest
 from wbsync.writeback.queue import Edit, Queue, who_am_i
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str =
     if not plan.steps:
         return Edited(plan)
     edit = Edit(who_am_i(), why, origin, command)
-    with Queue(root) as queue:
-        queued = queue.add(edit, plan.operations())
-    show(root)
+    with collector_at_rest():
+        with Queue(root) as queue:
+            queued = queue.add(edit, plan.operations())
+        show(root)
     return Edited(plan, edit.edit_id if queued else None, queued)

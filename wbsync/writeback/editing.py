@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from wbsync.errors import EditError
 from wbsync.model import ProjectPath
 from wbsync.writeback.assignments import KIND_OF
-from wbsync.writeback.plan import plan_alike
+from wbsync.writeback.plan import collector_at_rest, plan_alike
 from wbsync.writeback.things import Needs, find_filtered, find_named, read_things
 
 if TYPE_CHECKING:
@@ -59,4 +59,6 @@ def plan_edit(
         places = [(project.entity, project.project, name) for name in dict.fromkeys(names)]
         source, parameters = find_named(engine, kind, places)
     needs = Needs.of(assignments)
-    return plan_alike(read_things(engine, kind, source, needs, parameters=parameters), assignments)
+    with collector_at_rest():
+        things = read_things(engine, kind, source, needs, parameters=parameters)
+        return plan_alike(things, assignments)
