@@ -363,6 +363,56 @@ def bench_publish(folder: Path) -> Iterator[Line]:
     yield "peak memory of it", edited["peak_mb"], "MB", 400, True
 
 
+def bench_edit(folder: Path) -> Iterator[Line]:
+    """Previews over 100,000 runs of 75 config keys, 10,000 edits, and asking after that."""
+    import wbsync
+    from wbsync.writeback.assignments import build_assignments
+    from wbsync.writeback.editing import plan_edit
+
+    root = folder / "w"
+    for what in (("fill", str(root), "100000", "75"), ("publish", str(root))):
+        script = str(Path(__file__).with_name("lake.py"))
+        subprocess.run([sys.executable, script, *what], check=True, capture_output=True)
+
+    def asked(warehouse: Any) -> Iterator[tuple[str, float]]:
+        for name in ("one config key", "tags"):
+            times = []
+            for _ in range(5):
+                begun = time.perf_counter()
+                warehouse.runs("team/main", FILTERS[name], None, ["run_id"]).arrow()
+                times.append(time.perf_counter() - begun)
+            yield name, min(times) * 1000
+
+    with wbsync.open(root) as warehouse:
+        names = [row[0] for row in warehouse.sql("SELECT run_id FROM runs").fetchall()]
+        for what, changes in {
+            "a tag": {"add_tags": ["best"]},
+            "a config key": {"values": {"config.key_001": 1}},
+        }.items():
+            begun = time.perf_counter()
+            assignments = build_assignments("runs", **changes)
+            plan = plan_edit(warehouse.engine(), "runs", "team/main", assignments)
+            assert plan.to_json()["changed"] == len(names)
+            seconds = time.perf_counter() - begun
+            yield f"preview of {what} over 100,000 runs", seconds, "s", 1, True
+        for name, figure in asked(warehouse):
+            yield f"filter: {name}, no edits", figure, "ms", 100, True
+        for what, changes in {
+            "tags": {"add_tags": ["best"]},
+            "config keys": {"values": {"config.key_001": 1}},
+        }.items():
+            begun = time.perf_counter()
+            done = warehouse.edit("runs", "team/main", names=names[:10_000], **changes)
+            assert done.queued == 10_000
+            seconds = time.perf_counter() - begun
+            yield f"queueing 10,000 {what}, till they are shown", seconds, "s", 5, True
+        for name, figure in asked(warehouse):
+            yield f"filter: {name}, 20,000 edits", figure, "ms", 100, True
+        begun = time.perf_counter()
+        warehouse.edit("runs", "team/main", names=names[:1], add_tags=["one more"])
+        yield "one edit more, till it is shown", time.perf_counter() - begun, "s", 0, True
+
+
 def bench_push(folder: Path) -> Iterator[Line]:
     """Queueing 10,000 edits, and pushing 1,000 edited runs to a server with and without latency."""
     from wbsync.lake import open_warehouse
@@ -432,6 +482,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "objects": bench_objects,
     "filters": bench_filters,
     "publish": bench_publish,
+    "edit": bench_edit,
     "push": bench_push,
 }
 

@@ -450,7 +450,7 @@ def held_content_of() -> Callable[[Any, str], dict[str, Any]]:
     return held_content
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def account_of() -> Iterator[Callable[[Sandbox, str], Account]]:
     """Makes hands on sandboxes, which are closed in the end."""
     made = []

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from wbsync.progress import Event, ProgressHook, SyncReport
     from wbsync.query import Engine, Result, TableInfo
     from wbsync.query.filters import Meaning
+    from wbsync.writeback.accepting import Edited
+    from wbsync.writeback.plan import Plan
     from wbsync.writeback.push import PushReport
     from wbsync.writeback.undo import Undone
 
@@ -130,6 +132,112 @@ class Warehouse:
                 budget=Budget(max_requests, max_minutes), wait_s=wait_s,
             )
         )  # fmt: skip
+
+    def edit(
+        self,
+        kind: str,
+        path: str,
+        *,
+        filters: str | Mapping[str, Any] | None = None,
+        names: Sequence[str] | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+        tags: Sequence[str] | None = None,
+        add_aliases: Sequence[str] = (),
+        remove_aliases: Sequence[str] = (),
+        append_notes: str | None = None,
+        values: Mapping[str, Any] | None = None,
+        unset: Sequence[str] = (),
+        stop: bool = False,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Edited:
+        """Queues the same change of some runs, artifacts or collections; `push` sends it.
+
+        What is queued shows in the tables at once. What would change nothing is not queued.
+
+        Args:
+            kind: runs, artifacts or collections.
+            path: `ENTITY/PROJECT`.
+            filters: Only things that pass this filter, in W&B's language.
+            names: Only these: run ids, `collection:v3` or `collection:alias`, or collections.
+            add_tags: Tags to add.
+            remove_tags: Tags to take away.
+            tags: Tags to have in the place of all; None leaves them.
+            add_aliases: Aliases to give to artifacts.
+            remove_aliases: Aliases to take from them.
+            append_notes: Text to append to runs' notes, as it is.
+            values: Field or leaf to what it is to be, for example `{"config.lr": 0.1}`.
+            unset: Leaves to take away, for example `config.lr`.
+            stop: Whether live runs are asked to stop.
+            reason: What for, for the audit trail.
+            dry_run: Whether to work it out alone; the answer's `plan` says what would change.
+
+        Raises:
+            EditError: W&B would not take it, or something that is named is unknown.
+            FilterError: The filter cannot be used.
+        """
+        from wbsync.writeback.assignments import build_assignments
+        from wbsync.writeback.editing import plan_edit
+
+        assignments = build_assignments(
+            kind, add_tags=add_tags, remove_tags=remove_tags, tags=tags, add_aliases=add_aliases,
+            remove_aliases=remove_aliases, append_notes=append_notes, values=values, unset=unset,
+            stop=stop,
+        )  # fmt: skip
+        plan = plan_edit(self._open(), kind, path, assignments, filters=filters, names=names)
+        return self._accept(plan, "python", reason, dry_run)
+
+    def edit_sql(
+        self, statement: str, *, every: bool = False, reason: str = "", dry_run: bool = False
+    ) -> Edited:
+        """Queues what an UPDATE of runs or artifacts does; the SQL itself is sent nowhere.
+
+        Args:
+            statement: For example `UPDATE runs SET config.lr = 0.1 WHERE run_id = 'a'`.
+            every: Whether it may be about every row of every project.
+            reason: What for, for the audit trail.
+            dry_run: Whether to work it out alone.
+
+        Raises:
+            EditError: It is no such UPDATE, or W&B would not take what it sets.
+            QueryError: Its WHERE or a right-hand side fails.
+        """
+        from wbsync.writeback.update_sql import plan_update
+
+        plan = plan_update(self._open(), statement, every=every)
+        return self._accept(plan, "sql", reason, dry_run, statement)
+
+    def edit_import(
+        self, file: str | Path, project: str | None = None, *, reason: str = "",
+        dry_run: bool = False,
+    ) -> Edited:  # fmt: skip
+        """Queues what a file says of runs: CSV, JSON lines or Parquet, one run a row.
+
+        Args:
+            file: The file; `wbsync edit import --help` says which columns it may have.
+            project: `ENTITY/PROJECT` of runs whose row does not name it.
+            reason: What for, for the audit trail.
+            dry_run: Whether to work it out alone.
+
+        Raises:
+            EditError: The file cannot be read, or sets what it may not.
+        """
+        from pathlib import Path
+
+        from wbsync.writeback.importing import plan_import
+
+        plan = plan_import(self._open(), Path(file), project)
+        return self._accept(plan, "import", reason, dry_run, f"import {file}")
+
+    def _accept(
+        self, plan: Plan, origin: str, reason: str, dry_run: bool, command: str = ""
+    ) -> Edited:
+        from wbsync.writeback.accepting import Edited, accept
+
+        if dry_run:
+            return Edited(plan)
+        return accept(self.root, plan, origin=origin, why=reason, command=command)
 
     def push(
         self,

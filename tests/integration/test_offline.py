@@ -211,14 +211,12 @@ def test_histories_that_were_not_synced_are_not_taken_for_empty(zoo: Zoo, tmp_pa
 
 
 READ_ONLY = (
-    "run.update()", "run.save()", "run.delete(delete_artifacts=True)", "run.stop()",
+    "run.delete(delete_artifacts=True)", "run.stop()",
     "run.upload_file('x')", "run.update_state('failed')", "run.use_artifact(None)",
-    "run.log_artifact(None)", "run.summary.update({'a': 1})", "setattr(run, 'notes', 'x')",
-    "setattr(run, 'tags', [])", "setattr(run, 'name', 'x')", "setattr(run, 'config', {})",
-    "run.summary.__setitem__('a', 1)", "setattr(run.summary, 'a', 1)", "artifact.save()",
-    "artifact.delete()", "artifact.link('x')", "setattr(artifact, 'aliases', [])",
-    "setattr(artifact, 'description', 'x')", "artifact.add_file('x')", "collection.delete()",
-    "setattr(collection, 'tags', [])", "api.create_run()", "api.create_project('x', 'y')",
+    "run.log_artifact(None)", "setattr(run, 'state', 'failed')", "setattr(run, 'config', {})",
+    "artifact.delete()", "artifact.link('x')", "setattr(artifact, 'ttl', None)",
+    "artifact.add_file('x')", "collection.delete()",
+    "setattr(collection, 'name', 'x')", "api.create_run()", "api.create_project('x', 'y')",
     "api.create_registry('x', 'organization')",
 )  # fmt: skip
 

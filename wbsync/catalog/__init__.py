@@ -5,7 +5,10 @@ files that are named: the warehouse as it was, a copy to compare with.
 """
 
 from wbsync.catalog.build import build
-from wbsync.catalog.publish import Published, publish
+from wbsync.catalog.overlay import Overlay
+from wbsync.catalog.publish import Published, publish, publish_edits
 from wbsync.catalog.writing import Form, check_storage_version
 
-__all__ = ["Form", "Published", "build", "check_storage_version", "publish"]
+__all__ = [
+    "Form", "Overlay", "Published", "build", "check_storage_version", "publish", "publish_edits",
+]  # fmt: skip

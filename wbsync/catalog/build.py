@@ -6,8 +6,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 from wbsync.catalog.keys import PARTS, count_all
+from wbsync.catalog.overlay import write_overlay
 from wbsync.catalog.projects import write_projects
-from wbsync.catalog.record import create_record, record_facts, record_files, restore_names
+from wbsync.catalog.record import create_record, record_facts, record_files, restore_names, seen
 from wbsync.catalog.rows import fill
 from wbsync.catalog.shape import LAKE_VIEWS, lake_tables, shape_of
 from wbsync.catalog.views import find_gone, write_lake_view, write_macros, write_plain_views
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from wbsync.catalog.overlay import Overlay
     from wbsync.catalog.record import Names
     from wbsync.lake.scan import Part
 
@@ -31,6 +33,7 @@ def build(
     sync_log: pa.Table | None = None,
     facts: Mapping[str, str] | None = None,
     names: Names | None = None,
+    overlay: Overlay | None = None,
 ) -> None:
     """Makes a published file.
 
@@ -42,6 +45,7 @@ def build(
         sync_log: Rows of the table sync_log.
         facts: What the file is to record about itself.
         names: Names of schemas and columns that an earlier file has given.
+        overlay: Edits to lay over it; None for none.
 
     Raises:
         duckdb.Error: A file of the lake cannot be read, or the disk refused.
@@ -49,7 +53,7 @@ def build(
 
     def make(memory: str | None) -> None:
         discard(path)
-        _make(path, tables, form or Form(), sync_log, facts or {}, names, memory)
+        _make(path, tables, form or Form(), sync_log, facts or {}, names, overlay, memory)
 
     with_enough_memory(make)
 
@@ -68,6 +72,7 @@ def _make(
     sync_log: pa.Table | None,
     facts: Mapping[str, str],
     names: Names | None,
+    overlay: Overlay | None,
     memory: str | None,
 ) -> None:
     shapes = [shape_of(name) for name in lake_tables()]
@@ -90,14 +95,14 @@ def _make(
             connection,
             {name: [f.name for p in parts for f in p.files] for name, parts in tables.items()},
         )
-        gone = find_gone(connection)
-        write_plain_views(connection, gone)
+        gone, pending = find_gone(connection), write_overlay(connection, overlay)
+        write_plain_views(connection, gone, pending)
         write_macros(connection)
         if names is not None:
             restore_names(connection, names)
         if not form.is_passing:
             write_projects(connection, ())
-        record_facts(connection, {**facts, "gone": " ".join(sorted(gone))})
+        record_facts(connection, {**facts, **seen(gone, pending)})
 
 
 def is_lake_view(name: str, form: Form) -> bool:

@@ -16,8 +16,9 @@ from sqlglot import exp
 from wbsync.catalog.build import is_lake_view
 from wbsync.catalog.ddl import column, create_temporary, table
 from wbsync.catalog.keys import PARTS, came, count_changes, kinds
+from wbsync.catalog.overlay import write_overlay
 from wbsync.catalog.projects import write_projects
-from wbsync.catalog.record import record_facts, record_files
+from wbsync.catalog.record import record_facts, record_files, seen
 from wbsync.catalog.rows import append, fill, published
 from wbsync.catalog.shape import shape_of
 from wbsync.catalog.views import find_gone, write_lake_view, write_plain_views
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from wbsync.catalog.overlay import Overlay
     from wbsync.catalog.record import Project, Record
     from wbsync.catalog.shape import Shape
     from wbsync.catalog.writing import Connection, Form
@@ -96,26 +98,30 @@ def can_patch(changes: Iterable[Change], form: Form) -> bool:
 
 def patch(
     path: Path,
-    lake: Lake,
+    lake: Lake | None,
     changes: Sequence[Change],
     *,
     form: Form,
     sync_log: pa.Table | None,
     facts: Mapping[str, str],
-    gone: frozenset[str],
+    overlay: Overlay | None,
+    record: Record,
     memory: str | None,
+    since: str = "",
 ) -> None:
     """Applies changes to a published file.
 
     Args:
         path: The file, a copy of the one that is published.
-        lake: Where rows are read.
+        lake: Where rows are read; None where nothing changed there.
         changes: What changed, for each table that did.
         form: What kind of file it is.
         sync_log: Rows of the table sync_log; None leaves it.
         facts: What the file is to record about itself.
-        gone: Owners that had rows to leave out when the plain views were written.
+        overlay: Edits to lay over it; None leaves those that are there.
+        record: What the file has recorded so far.
         memory: What DuckDB may use.
+        since: Version of the overlay after which alone one need look; empty for all.
 
     Raises:
         duckdb.Error: A file of the lake cannot be read, or the disk refused.
@@ -125,6 +131,7 @@ def patch(
         if sync_log is not None:
             fill(connection, shape_of("sync_log"), sync_log)
         for change in changes:
+            assert lake is not None
             name = change.shape.name
             if is_lake_view(name, form):
                 write_lake_view(connection, change.shape, lake.parts(name, change.files))
@@ -137,11 +144,18 @@ def patch(
                     rows = scan(change.shape.schema, parts).subquery("rows")
                     touched |= count_changes(connection, name, came(name, rows))
         record_files(connection, {c.shape.name: [f.name for f in c.files] for c in changes})
-        now_gone = find_gone(connection)
+        gone, pending = record.names("gone"), record.names("pending")
+        now_gone = find_gone(connection) if changes else gone
+        now_pending = pending
+        if overlay is not None:
+            now_pending = write_overlay(connection, overlay, pending, since)
         if now_gone != gone:
-            write_plain_views(connection, now_gone)
-        write_projects(connection, touched)
-        record_facts(connection, {**facts, "gone": " ".join(sorted(now_gone))})
+            write_plain_views(connection, now_gone, now_pending)
+        elif now_pending != pending:
+            write_plain_views(connection, gone, now_pending, now_pending ^ pending)
+        if changes:
+            write_projects(connection, touched)
+        record_facts(connection, {**facts, **seen(now_gone, now_pending)})
 
 
 def _exchange(connection: Connection, lake: Lake, change: Change) -> set[Project]:

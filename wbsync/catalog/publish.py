@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,15 +29,16 @@ from wbsync.model import PublishOptions
 from wbsync.tables import table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
 
+    from wbsync.catalog.overlay import Overlay
     from wbsync.catalog.record import Record
     from wbsync.lake import Lake
 
-LAYOUT = 1
+LAYOUT = 2
 """Counted up when what is made of the same rows changes: older builds are then made anew."""
 
 GROWTH_BYTES = 64 * 1024 * 1024
@@ -62,6 +64,7 @@ def publish(
     sync_log: pa.Table | None = None,
     options: PublishOptions | None = None,
     rebuild: bool = False,
+    overlay: Overlay | None = None,
 ) -> Published:
     """Publishes the lake's newest version; where it is published already, touches nothing.
 
@@ -72,6 +75,8 @@ def publish(
             publish.
         options: What kind of file; None leaves it as it is.
         rebuild: Whether the file is made anew in any case.
+        overlay: Edits to lay over it; None leaves those that are there, and a file that is made
+            anew without any.
 
     Raises:
         WarehouseError: The file cannot be made.
@@ -82,16 +87,81 @@ def publish(
     options = options or PublishOptions()
     if options.storage_version is not None:
         check_storage_version(options.storage_version)
+    with _publishing(builds):
+        how, changed = _publish(builds, lake, sync_log, options, rebuild, overlay)
+    return Published(builds.target, how, changed, time.monotonic() - started)
+
+
+def publish_edits(root: Path, overlay: Overlay) -> Published | None:
+    """Lays edits over what is published; whatever the lake holds by now is left to a sync.
+
+    It does not wait for a sync that is under way, but for its publication.
+
+    Args:
+        root: Folder of the warehouse.
+        overlay: The edits.
+
+    Returns:
+        What was done; None where nothing is published yet, or by another version of wbsync: then
+        the next publication lays them over.
+
+    Raises:
+        WarehouseError: The file cannot be made.
+    """
+    started = time.monotonic()
+    builds = Builds(root)
+    if builds.newest() is None:
+        return None
+    with _publishing(builds):
+        newest = builds.newest()
+        record = None if newest is None else read_record(newest)
+        if newest is None or record is None or record.facts.get("layout") != _layout():
+            return None
+        version = overlay.version()
+        if record.facts.get("edits", "") == version:
+            return Published(builds.target, "unchanged", (), time.monotonic() - started)
+        note = builds.read_note()
+        facts = {**(note.get("facts") or {}), "edits": version}
+        _lay_over(builds, newest, record, overlay, version)
+        builds.put_in_place(builds.accept(), {**note, "facts": facts})
+        builds.drop_old()
+    return Published(builds.target, "patched", ("edits",), time.monotonic() - started)
+
+
+def _lay_over(builds: Builds, newest: Path, record: Record, overlay: Overlay, version: str) -> None:
+    """Makes the next build from the newest one and edits."""
+
+    def make(memory: str | None) -> None:
+        discard(builds.temporary)
+        clone(newest, builds.temporary)
+        patch(
+            builds.temporary, None, (), form=form_of(record.facts), sync_log=None,
+            facts={"edits": version}, overlay=overlay, record=record, memory=memory,
+            since=overlay.since(record.facts.get("edits", "")),
+        )  # fmt: skip
+
+    with_enough_memory(make)
+
+
+@contextmanager
+def _publishing(builds: Builds) -> Iterator[None]:
+    """Lets one publication at a time be made.
+
+    Raises:
+        WarehouseError: It cannot be.
+    """
+    from filelock import FileLock
+
     try:
         builds.folder.mkdir(exist_ok=True)
-        builds.drop_foreign_wal()
-        how, changed = _publish(builds, lake, sync_log, options, rebuild)
+        with FileLock(builds.root / ".publish-lock"):
+            builds.drop_foreign_wal()
+            yield
     except (duckdb.Error, OSError) as error:
         reason = (
             write_problem(error).split("\nLINE ", 1)[0].strip()
         )  # where DuckDB begins to show our SQL
         raise WarehouseError(f"cannot publish {builds.target}: {reason}") from error
-    return Published(builds.target, how, changed, time.monotonic() - started)
 
 
 def _publish(
@@ -100,19 +170,22 @@ def _publish(
     sync_log: pa.Table | None,
     options: PublishOptions,
     rebuild: bool,
+    overlay: Overlay | None,
 ) -> tuple[str, tuple[str, ...]]:
     def wanted(form: Form) -> tuple[Form, dict[str, str]]:
         if options.storage_version is not None:
             form = replace(form, storage_version=options.storage_version)
         if options.materialize is not None:
             form = replace(form, materialize=options.materialize)
-        return form, facts_of(lake, form, versions)
+        facts = facts_of(lake, form, versions)
+        return form, facts if overlay is None else {**facts, "edits": edits}
 
     versions = {name: lake.version(name) for name in lake_tables()}
+    edits = "" if overlay is None else overlay.version()
     note = builds.read_note()
     if not rebuild and builds.is_in_place(note):
         held = note["facts"]
-        if held == wanted(form_of(held))[1]:
+        if held.items() >= wanted(form_of(held))[1].items():
             return "unchanged", ()
 
     newest = builds.newest()
@@ -134,12 +207,15 @@ def _publish(
         and not rebuild
         and newest.stat().st_size <= 2 * built_bytes + GROWTH_BYTES
         and all(record.facts.get(name) == facts[name] for name in UNPATCHABLE)
-        and _patch(builds, newest, lake, record, changed, form, sync_log, facts)
+        and _patch(builds, newest, lake, record, changed, form, sync_log, facts, overlay)
     )
     if not is_patched:
         names = read_names(newest) if newest else Names()
         parts = {name: lake.parts(name) for name in versions}
-        build(builds.temporary, parts, form=form, sync_log=sync_log, facts=facts, names=names)
+        build(
+            builds.temporary, parts, form=form, sync_log=sync_log, facts=facts, names=names,
+            overlay=overlay,
+        )  # fmt: skip
         built_bytes = builds.temporary.stat().st_size
     made = builds.accept()
     builds.put_in_place(made, {"facts": facts, "built_bytes": built_bytes})
@@ -156,6 +232,7 @@ def _patch(
     form: Form,
     sync_log: pa.Table | None,
     facts: Mapping[str, str],
+    overlay: Overlay | None,
 ) -> bool:
     """Makes the next build from the newest one; False where it cannot be, or is not worth it."""
     moved = record.facts["place"] != facts["place"]
@@ -169,7 +246,7 @@ def _patch(
         clone(newest, builds.temporary)
         patch(
             builds.temporary, lake, changes, form=form, sync_log=sync_log, facts=facts,
-            gone=frozenset(record.facts["gone"].split()), memory=memory,
+            overlay=overlay, record=record, memory=memory,
         )  # fmt: skip
 
     with_enough_memory(make)
@@ -182,14 +259,19 @@ UNPATCHABLE = ("layout", "storage_version", "materialize")
 
 def facts_of(lake: Lake, form: Form, versions: Mapping[str, int | None]) -> dict[str, str]:
     """Returns what a published file depends on, and records about itself."""
-    layout = repr((LAYOUT, [shape_of(name) for name in table_names()]))
     return {
-        "layout": hashlib.blake2b(layout.encode(), digest_size=12).hexdigest(),
+        "layout": _layout(),
         "storage_version": form.storage_version,
         "materialize": str(form.materialize),
         "place": str(lake.root),
         "versions": json.dumps(versions, sort_keys=True),
     }
+
+
+def _layout() -> str:
+    """Returns a hash of what is made of the same rows by this wbsync."""
+    layout = repr((LAYOUT, [shape_of(name) for name in table_names()]))
+    return hashlib.blake2b(layout.encode(), digest_size=12).hexdigest()
 
 
 def form_of(facts: Mapping[str, str]) -> Form:

@@ -55,6 +55,10 @@ class Record:
     files: Mapping[str, frozenset[str]]
     """Table to the names of the lake's files whose rows are in."""
 
+    def names(self, fact: str) -> frozenset[str]:
+        """Returns a fact that is a list of names."""
+        return frozenset(self.facts.get(fact, "").split())
+
 
 def create_record(connection: Connection) -> None:
     """Makes the empty record of a new file."""
@@ -117,6 +121,11 @@ def record_facts(connection: Connection, facts: Mapping[str, str]) -> None:
         "INSERT OR REPLACE INTO _wbsync.facts SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
         [list(facts), list(facts.values())],
     )
+
+
+def seen(gone: Iterable[str], pending: Iterable[str]) -> dict[str, str]:
+    """Returns the facts that say what the plain views leave out and lay over."""
+    return {"gone": " ".join(sorted(gone)), "pending": " ".join(sorted(pending))}
 
 
 def record_files(connection: Connection, files: Mapping[str, Iterable[str]]) -> None:

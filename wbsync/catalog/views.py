@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from wbsync.catalog.ddl import column, comments, create_view, described, table, text
+from wbsync.catalog.overlay import OVERLAID, overlaid
 from wbsync.catalog.rows import described_as, published
 from wbsync.catalog.shape import lake_tables, shape_of
 from wbsync.catalog.writing import run, run_together
@@ -15,7 +16,7 @@ from wbsync.resources import read_resource
 from wbsync.tables import OWNERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from wbsync.catalog.shape import Shape
     from wbsync.catalog.writing import Connection
@@ -38,26 +39,43 @@ def find_gone(connection: Connection) -> frozenset[str]:
     return frozenset(gone)
 
 
-def write_plain_views(connection: Connection, gone: frozenset[str]) -> None:
-    """Makes the plain names of filtered tables.
+def write_plain_views(
+    connection: Connection,
+    gone: frozenset[str],
+    pending: frozenset[str],
+    names: Collection[str] | None = None,
+) -> None:
+    """Makes the plain names of filtered tables, and `<table>_remote` of those that edits change.
 
     Args:
         connection: The file.
         gone: Owners that have rows to leave out. Where there are none, a view has no join, so
             that queries pay only for what is the case.
+        pending: Tables that edits lie over.
+        names: Tables whose views are to be made; None for all.
     """
     statements: list[exp.Expression] = []
-    for shape in map(shape_of, lake_tables()):
-        if shape.schema.leaves_out:
-            statements += _plain_view(shape, gone)
+    for shape in map(shape_of, lake_tables() if names is None else sorted(names)):
+        if not shape.schema.leaves_out:
+            continue
+        comment = shape.schema.comment
+        if shape.name in OVERLAID:
+            remote = f"{comment} As W&B holds it, without edits that wait."
+            statements += _view(shape, f"{shape.name}_remote", table(shape.stored), gone, remote)
+        held = overlaid(shape).subquery() if shape.name in pending else table(shape.stored)
+        statements += _view(shape, shape.name, held, gone, comment)
     run_together(connection, statements)
 
 
-def _plain_view(shape: Shape, gone: frozenset[str]) -> Iterator[exp.Expression]:
-    names = [c.name for c in shape.schema.columns]
-    query = exp.select(*(column(name, "held") for name in names)).from_(
-        exp.alias_(table(shape.stored), "held", table=True)
-    )
+def _view(
+    shape: Shape,
+    name: str,
+    held: exp.Table | exp.Subquery,
+    gone: frozenset[str],
+    comment: str,
+) -> Iterator[exp.Expression]:
+    columns = [column(c.name, "held") for c in shape.schema.columns]
+    query = exp.select(*columns).from_(exp.alias_(held, "held", table=True))
     for owner in shape.schema.owners:
         if owner in gone:
             key = list(map(column, OWNERS[owner]))
@@ -66,8 +84,8 @@ def _plain_view(shape: Shape, gone: frozenset[str]) -> Iterator[exp.Expression]:
             query = query.join(rows.subquery(f"gone_{owner}"), using=[*key], join_type="anti")
     if shape.schema.marks_deletions:
         query = query.where(column("deleted_at", "held").is_(exp.null()))
-    yield create_view(shape.name, query)
-    yield from comments("VIEW", shape.name, shape.schema.comment, described(shape.schema))
+    yield create_view(name, query)
+    yield from comments("VIEW", name, comment, described(shape.schema))
 
 
 def write_macros(connection: Connection) -> None:

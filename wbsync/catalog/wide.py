@@ -50,7 +50,7 @@ def runs_view(project: Project, schema: str, columns: list[KeyColumn]) -> list[e
     for part in ("config", "summary"):
         chosen = [c for c in columns if c.part == part]
         if chosen:
-            leaves = _wide(chosen, ["run_id"], shape_of(f"run_{part}").stored, project)
+            leaves = _wide(chosen, ["run_id"], f"run_{part}", project)
             query = query.select(*(column(c.name, part) for c in chosen))
             query = query.join(leaves.subquery(part), using=[column("run_id")], join_type="left")
     query = query.where(*_belongs(project, "run"))

@@ -19,6 +19,7 @@ COMMANDS = {
     "completion": "Print the completion script of a shell.",
     "config": "Show and check what wbsync.toml, environment and defaults add up to.",
     "doctor": "Check key, server, disk and the published file.",
+    "edit": "Queue changes of runs, artifacts and collections.",
     "files": "List and get the files of runs.",
     "publish": "Bring warehouse.duckdb up to date with the lake.",
     "push": "Bring the edits of the queue to W&B.",

@@ -316,6 +316,8 @@ def _settle(
     act: Callable[[Queue, list[int]], int],
 ) -> None:
     """Does something to operations, which must be named or all be meant."""
+    from wbsync.writeback.overlay import show
+
     if is_empty(chosen) and not every:
         raise click.UsageError(f"say which to {verb}: OP numbers, --edit, --project, … or --all")
     with open_queue(shared) as queue:
@@ -324,6 +326,8 @@ def _settle(
         if ids and not yes:
             click.confirm(f"{verb} {len(ids):,} operations?", abort=True, err=True)
         count = act(queue, ids)
+    if count:
+        show(queue.path.parent)
     if as_json:
         click.echo(json.dumps({"operations": count}))
     elif not shared.say.quiet:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from wbsync.errors import DownloadError, NotHeldError, UnsafePathError
@@ -13,10 +14,17 @@ from wbsync.extract.values import parse_json
 from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.listing import Held
 from wbsync.offline.reader import not_held
-from wbsync.offline.records import Record, instant
+from wbsync.offline.records import Record, instant, refuse
+from wbsync.writeback.objects import (
+    accept_changes,
+    changes_of_leaves,
+    changes_of_tags,
+    changes_of_text,
+)
+from wbsync.writeback.operations import Operation, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from wbsync.download import ArtifactName
     from wbsync.offline.collections import ArtifactCollection
@@ -69,10 +77,14 @@ class Artifact(Record):
     """A version of an artifact, in its source collection or where it is linked to."""
 
     _refused = frozenset({
-        "save", "delete", "link", "unlink", "wait", "new_draft", "new_file", "add", "add_file",
+        "delete", "link", "unlink", "wait", "new_draft", "new_file", "add", "add_file",
         "add_dir", "add_reference", "remove", "finalize", "checkout", "verify", "get",
     })  # fmt: skip
     _unheld = frozenset({"digest_algorithm", "use_as", "distributed_id"})
+
+    _editable: ClassVar[Mapping[str, str]] = {
+        name: name for name in ("aliases", "tags", "description", "metadata")
+    }
 
     def __init__(self, reader: Reader, row: dict[str, Any], link: dict[str, Any] | None = None,
                  name: str | None = None) -> None:  # fmt: skip
@@ -302,6 +314,59 @@ class Artifact(Record):
     def get_command(self) -> str:
         """Returns the command that brings its files to the cache."""
         return f"wbsync artifact get {self.source_qualified_name}"
+
+    def save(self, project: str | None = None, settings: Any = None) -> None:
+        """Queues what was changed in aliases, tags, description and metadata.
+
+        `wbsync push` brings it to W&B; the warehouse shows it at once.
+
+        Args:
+            project: Taken for wandb's sake.
+            settings: Taken for wandb's sake.
+
+        Raises:
+            EditError: W&B would not take it; nothing is queued.
+            ReadOnlyError: It is a link: its source is edited.
+        """
+        del project, settings
+        row, attrs = self._row, self._attrs
+        if attrs["is_link"]:
+            refuse("Artifact.save() of a link (edit artifact.source_artifact)")
+        name = f"{row['collection']}:{row['version']}"
+        target = Target(
+            "artifact", row["entity"], row["project"], name, row["artifact_id"], None
+        )  # fmt: skip
+        aliases = list(row["aliases"] or [])
+        operations = [
+            *self._moves(target, aliases, attrs["aliases"]),
+            *changes_of_tags(target, parse_json(row["tags"]) or [], attrs["tags"] or []),
+            *changes_of_text(target, "description", row["description"], attrs["description"]),
+            *changes_of_leaves(
+                target, "metadata", parse_json(row["metadata"]) or {}, attrs["metadata"] or {}
+            ),
+        ]
+        accept_changes(self._reader.root, operations)
+        self._row = {
+            **row, "aliases": list(attrs["aliases"]), "tags": json.dumps(attrs["tags"] or []),
+            "description": attrs["description"],
+            "metadata": json.dumps(attrs["metadata"] or {}),
+        }  # fmt: skip
+
+    def _moves(self, target: Target, was: Sequence[str], now: Sequence[str]) -> Iterator[Operation]:
+        """Yields what gives and takes aliases."""
+        row = self._row
+        for alias in was:
+            if alias not in now:
+                held = row["artifact_id"]
+                yield Operation(target, "aliases", "remove", alias, held, (alias,))
+        for alias in dict.fromkeys(now):
+            if alias not in was:
+                found = self._reader.rows(
+                    _BY_ALIAS, entity=row["entity"], project=row["project"],
+                    collection=row["collection"], alias=alias,
+                )  # fmt: skip
+                holder = found[0]["artifact_id"] if found else None
+                yield Operation(target, "aliases", "add", alias, holder, (alias,))
 
     def json_encode(self) -> dict[str, Any]:
         """Returns what stands for it in JSON."""

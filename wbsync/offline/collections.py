@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from wbsync.extract.values import parse_json
 from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.artifacts import Artifact, read_versions
 from wbsync.offline.listing import Held
 from wbsync.offline.reader import not_held
-from wbsync.offline.records import Record, instant
+from wbsync.offline.records import Record, instant, refuse
+from wbsync.writeback.objects import accept_changes, changes_of_tags, changes_of_text
+from wbsync.writeback.operations import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wbsync.offline.reader import Reader
 
@@ -69,7 +72,8 @@ class Artifacts(Held[Artifact]):
 class ArtifactCollection(Record):
     """A collection: the versions of one artifact."""
 
-    _refused = frozenset({"save", "delete", "change_type"})
+    _refused = frozenset({"delete", "change_type"})
+    _editable: ClassVar[Mapping[str, str]] = {"tags": "tags", "description": "description"}
 
     def __init__(self, reader: Reader, row: dict[str, Any]) -> None:
         """Takes a row of artifact_collections, or one of registry_collections made like it."""
@@ -119,6 +123,29 @@ class ArtifactCollection(Record):
 
             return LinkedVersions(self._reader, [self._row["collection_id"]])
         return Artifacts(self._reader, self.entity, self.project, self.name, self.type)
+
+    def save(self) -> None:
+        """Queues what was changed in tags and description.
+
+        Raises:
+            EditError: W&B would not take it; nothing is queued.
+            ReadOnlyError: It is a registry's.
+        """
+        row, attrs = self._row, self._attrs
+        if row.get("organization"):
+            refuse("ArtifactCollection.save() of a registry's collection")
+        target = Target(
+            "artifact_collection", row["entity"], row["project"], row["collection"],
+            row["collection_id"],
+        )  # fmt: skip
+        operations = [
+            *changes_of_tags(target, parse_json(row["tags"]) or [], attrs["tags"] or []),
+            *changes_of_text(target, "description", row["description"], attrs["description"]),
+        ]
+        accept_changes(self._reader.root, operations)
+        self._row = {
+            **row, "tags": json.dumps(attrs["tags"] or []), "description": attrs["description"]
+        }  # fmt: skip
 
     def is_sequence(self) -> bool:
         """Says whether versions are logged to it, not linked."""

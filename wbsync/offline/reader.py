@@ -37,6 +37,9 @@ class Reader:
 
     def table(self, query: str, **params: Any) -> pa.Table:
         """Returns the rows of one of our own queries, with `$name` parameters, as Arrow."""
+        from wbsync.writeback.objects import show_changes
+
+        show_changes(self.root)
         try:
             return self.warehouse.engine().run_trusted(query, params).arrow()
         except QueryError as error:

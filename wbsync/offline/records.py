@@ -1,4 +1,4 @@
-"""What every object shares: attributes in W&B's spellings, and no way to change anything.
+"""What every object shares: attributes in W&B's spellings, and what may be set of them.
 
 Source: wandb/apis/attrs.py.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from wbsync.errors import NotHeldError, ReadOnlyError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
 
@@ -21,6 +22,9 @@ class Record:
     """Methods that change W&B, or need its server at hand."""
     _unheld: ClassVar[frozenset[str]] = frozenset()
     """Attributes and methods whose content no sync brings."""
+
+    _editable: ClassVar[Mapping[str, str]] = {}
+    """Attributes that may be set, to the field that holds them; a method queues what was set."""
 
     def __init__(self, attrs: dict[str, Any]) -> None:
         """Takes the fields, under the server's names."""
@@ -38,6 +42,9 @@ class Record:
         raise AttributeError(f"{self!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._editable:
+            self._attrs[self._editable[name]] = value
+            return
         if not name.startswith("_") and (
             hasattr(type(self), name) or {name, _camel(name)} & self._attrs.keys()
         ):
@@ -52,9 +59,7 @@ def _camel(name: str) -> str:
 
 def refuse(what: str, *_: Any, **__: Any) -> None:
     """Raises ReadOnlyError: a change was asked for."""
-    raise ReadOnlyError(
-        f"{what}: objects of wbsync.Api only read the warehouse; do this with wandb.Api()"
-    )
+    raise ReadOnlyError(f"{what}: objects of wbsync.Api cannot do this; do it with wandb.Api()")
 
 
 def instant(value: datetime | None) -> str | None:

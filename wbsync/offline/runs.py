@@ -8,7 +8,9 @@ run.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from copy import deepcopy
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from wbsync.extract.values import INTERNAL_CONFIG_KEYS, parse_json
@@ -19,14 +21,24 @@ from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, frame, instant
 from wbsync.offline.summary import Summary
 from wbsync.offline.users import User
+from wbsync.writeback.objects import (
+    accept_changes,
+    changes_of_leaves,
+    changes_of_tags,
+    changes_of_text,
+)
+from wbsync.writeback.operations import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import pandas as pd
 
     from wbsync.offline.artifacts import RunArtifacts
     from wbsync.offline.files import ConsoleLogs, File, Files
     from wbsync.offline.reader import Reader
     from wbsync.offline.sweeps import Sweep
+    from wbsync.writeback.operations import Operation
 
     Stream = Literal["default", "system"]
 
@@ -38,6 +50,12 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of the table runs that are small."""
 
+TEXTS = (
+    ("display_name", "display_name", "displayName"), ("notes", "notes", "notes"),
+    ("group", "group_name", "group"), ("job_type", "job_type", "jobType"),
+)  # fmt: skip
+"""Texts that may be edited: field of an operation, column, and W&B's name."""
+
 _KEYS = """
 SELECT key, types FROM history_keys
 WHERE entity = $entity AND project = $project AND run_id = $run ORDER BY key
@@ -48,10 +66,15 @@ class Run(Record):
     """A run."""
 
     _refused = frozenset({
-        "update", "delete", "save", "update_state", "stop", "upload_file", "use_artifact",
+        "delete", "update_state", "stop", "upload_file", "use_artifact",
         "log_artifact", "wait_until_finished", "create", "download_history_exports",
     })  # fmt: skip
     _unheld = frozenset({"description", "dir"})
+    _editable: ClassVar[Mapping[str, str]] = {
+        "tags": "tags", "notes": "notes", "name": "displayName", "display_name": "displayName",
+        "displayName": "displayName", "group": "group", "job_type": "jobType",
+        "jobType": "jobType",
+    }  # fmt: skip
     _reader: Reader
     _entity: str
     _project: str
@@ -61,6 +84,8 @@ class Run(Record):
     _config: dict[str, Any] | None
     _rawconfig: dict[str, Any] | None
     _summary: dict[str, Any] | None
+    _queued: dict[str, dict[str, Any]]
+    """Config and summary as they were last queued."""
 
     def __init__(
         self,
@@ -108,7 +133,7 @@ class Run(Record):
         # Not one by one: a list makes ten thousand of these.
         self.__dict__.update(
             _reader=reader, _entity=entity, _project=project, _row=row, _documents=documents,
-            _place=place, _config=None, _summary=None, _rawconfig=None,
+            _place=place, _config=None, _summary=None, _rawconfig=None, _queued={},
         )  # fmt: skip
 
     @property
@@ -120,7 +145,7 @@ class Run(Record):
     @property
     def name(self) -> str | None:
         """Name shown in W&B."""
-        name: str | None = self._row["display_name"]
+        name: str | None = self._attrs["displayName"]
         return name
 
     @property
@@ -186,7 +211,7 @@ class Run(Record):
     @property
     def summary(self) -> Summary:
         """Last values, as a mapping that takes keys as attributes, too."""
-        return Summary(self.summary_metrics)
+        return Summary(self.summary_metrics, self._queue_summary)
 
     @property
     def summary_metrics(self) -> dict[str, Any]:
@@ -366,6 +391,59 @@ class Run(Record):
         }
 
     load_full_data = load
+
+    def update(self) -> None:
+        """Queues what was changed in tags, notes, name, group, job type, config and summary.
+
+        `wbsync push` brings it to W&B; the warehouse shows it at once.
+
+        Raises:
+            EditError: W&B would not take it; nothing is queued.
+        """
+        row, attrs, target = self._row, self._attrs, self._target
+        operations = [
+            *changes_of_tags(target, parse_json(row["tags"]) or [], attrs["tags"] or []),
+            *(
+                operation
+                for field, column, name in TEXTS
+                for operation in changes_of_text(target, field, row[column], attrs[name])
+            ),
+            *self._changes("config", self._config),
+            *self._changes("summary", self._summary),
+        ]
+        accept_changes(self._reader.root, operations)
+        self._row = {
+            **row,
+            "tags": json.dumps(attrs["tags"] or []),
+            **{column: attrs[name] for _, column, name in TEXTS},
+        }
+        self._keep("config", self._config)
+        self._keep("summary", self._summary)
+
+    save = update
+
+    def _queue_summary(self) -> None:
+        accept_changes(self._reader.root, list(self._changes("summary", self._summary)))
+        self._keep("summary", self._summary)
+
+    @property
+    def _target(self) -> Target:
+        created = self._row["created_at"]
+        at = None if created is None else created.replace(tzinfo=UTC).isoformat()
+        return Target("run", self._entity, self._project, self.id, self.storage_id, at)
+
+    def _changes(self, field: str, now: dict[str, Any] | None) -> Iterator[Operation]:
+        """Yields what was changed of config or summary, if it was looked at."""
+        if now is None:
+            return
+        was = self._queued.get(field)
+        if was is None:
+            was = _values(self._text(field))
+        yield from changes_of_leaves(self._target, field, was, now)
+
+    def _keep(self, field: str, now: dict[str, Any] | None) -> None:
+        if now is not None:
+            self._queued = {**self._queued, field: deepcopy(now)}
 
     def to_html(self, height: int = 420, hidden: bool = False) -> str:
         """Returns a frame that shows the run's page."""

@@ -76,6 +76,17 @@ def ask(engine: Engine, question: Question) -> Result:
         FilterError: A column or the order names what there is none of.
         QueryError: The published file lacks what is asked for.
     """
+    select = build_select(with_types(engine, question))
+    return engine.run_trusted(select.sql("duckdb", copy=False))
+
+
+def with_types(engine: Engine, question: Question) -> Question:
+    """Returns a question with what the leaves that it shows were found to be.
+
+    Raises:
+        FilterError: A column names what there is none of.
+        QueryError: The published file lacks what is asked for.
+    """
     types: dict[str, str] = {}
     for table, named in leaf_keys(question).items():
         keys = [key for keys in named.values() for key in keys]
@@ -89,5 +100,4 @@ def ask(engine: Engine, question: Question) -> Result:
             found = leaf_type(candidates, counts)
             if found is not None:
                 types[column] = found
-    select = build_select(question.with_types(types))
-    return engine.run_trusted(select.sql("duckdb", copy=False))
+    return question.with_types(types)

@@ -16,6 +16,7 @@ from wbsync.state import State
 from wbsync.sync.lock import hold
 from wbsync.sync.migrations import migrate
 from wbsync.tables import load_table
+from wbsync.writeback.overlay import QueueOverlay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +41,17 @@ class Holding:
     def publish(self, options: PublishOptions | None = None, *, rebuild: bool = False) -> Published:
         """Publishes what was committed, now or by a process that was killed before it could.
 
+        Edits that wait lie over it.
+
         Args:
             options: What kind of file; None leaves it as it is.
             rebuild: Whether the file is made anew in any case.
         """
         log = sync_log_table(self.state)
-        return publish(self.root, self.lake, sync_log=log, options=options, rebuild=rebuild)
+        return publish(
+            self.root, self.lake, sync_log=log, options=options, rebuild=rebuild,
+            overlay=QueueOverlay(self.root),
+        )  # fmt: skip
 
 
 @contextmanager

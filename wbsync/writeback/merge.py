@@ -75,6 +75,8 @@ class Merged:
     """Target to fields to write: tags, texts and flags."""
     texts: dict[Key, dict[str, str]] = field(default_factory=dict)
     """Target to JSON fields to write, as texts."""
+    leaves: dict[tuple[Key, str], dict[str, Any]] = field(default_factory=dict)
+    """Target and JSON field to what it is to hold, of those that change."""
     holders: dict[Slot, tuple[Operation, str | None]] = field(default_factory=dict)
     """Alias to the operation that moves it, and who has it now."""
 
@@ -94,6 +96,8 @@ def merge(
     presents: Mapping[Key, Present],
     policy: Policy | None = None,
     acknowledged: Collection[int] = (),
+    *,
+    writes: bool = True,
 ) -> Merged:
     """Returns what becomes of operations.
 
@@ -103,8 +107,9 @@ def merge(
         presents: What W&B holds, by the key of the target.
         policy: What may be done; None does only what is plain.
         acknowledged: Operations in `sending` of which W&B has said that they were done.
+        writes: Whether the texts to write are made; without, `leaves` tells what they would hold.
     """
-    merging = _Merging(presents, policy or Policy())
+    merging = _Merging(presents, policy or Policy(), writes=writes)
     there = [entry for entry in entries if merging.is_there(entry)]
     still_open = merging.settle_sent(there, acknowledged)
     for chain in _chains([entry for entry in still_open if merging.is_allowed(entry)]):
@@ -165,7 +170,8 @@ def _is_harmless(chain: Sequence[Entry]) -> bool:
 class _Merging:
     """One merge."""
 
-    def __init__(self, presents: Mapping[Key, Present], policy: Policy) -> None:
+    def __init__(self, presents: Mapping[Key, Present], policy: Policy, *, writes: bool) -> None:
+        self._writes = writes
         self._presents = presents
         self._policy = policy
         self._merged = Merged()
@@ -341,14 +347,17 @@ class _Merging:
             place = (operation.target.key, operation.field)
             try:
                 leaves = with_leaf(self._leaves[place], operation.path, wanted)
-                spliced = self._splice(operation, wanted, restores=is_plain)
+                if self._writes:
+                    spliced = self._splice(operation, wanted, restores=is_plain)
             except (EditError, SpliceError) as error:
                 self._conflict(entry, current, str(error))
                 return current
-            if reason := _too_much(operation, leaves, spliced.text):
-                self._say(entry, "refused", reason=reason)
-                return current
-            self._leaves[place], self._texts[place] = leaves, spliced.text
+            if spliced is not None:
+                if reason := _too_much(operation, leaves, spliced.text):
+                    self._say(entry, "refused", reason=reason)
+                    return current
+                self._texts[place] = spliced.text
+            self._leaves[place] = self._merged.leaves[place] = leaves
         else:
             slot = slot_of(operation)
             self._values[slot] = wanted

@@ -18,6 +18,7 @@ from wbsync.api import Budget, Capabilities, Client
 from wbsync.errors import BudgetSpentError, EditError, LockedError
 from wbsync.state import State
 from wbsync.writeback.merge import Policy
+from wbsync.writeback.overlay import show
 from wbsync.writeback.present import collection_of
 from wbsync.writeback.queue import LEFT_STATES, OPEN_STATES, Queue
 from wbsync.writeback.sending import Sender
@@ -136,6 +137,8 @@ async def push(
                     state.remember_capabilities(client.base_url, client.capabilities.to_json())
         finally:
             state.close()
+            if not dry_run:
+                show(root)
         report.unsettled = len(_chosen(queue, LEFT_STATES, chosen))
         if report.unsettled and report.outcome == "complete" and not dry_run:
             report.outcome = "partial"

@@ -354,6 +354,69 @@ class Queue:
         found = dict(self._select("SELECT state, count(*) FROM operations GROUP BY state"))
         return {state: found.get(state, 0) for state in STATES}
 
+    def version(self) -> str:
+        """Returns what changes with every operation that is added or changes its state.
+
+        It is the first edit, which tells queues apart, and the last line of the log.
+        """
+        return str(
+            self._select(
+                "SELECT coalesce((SELECT edit_id FROM operations ORDER BY op_id LIMIT 1), '')"
+                " || ':' || coalesce(max(line), 0) FROM log"
+            )[0][0]
+        )
+
+    def rows(self, since: int = 0) -> list[tuple[Any, ...]]:
+        """Returns operations as rows of the table edits; instants are ISO 8601 texts.
+
+        Args:
+            since: Line of the log after which they have changed; 0 for all.
+        """
+        changed = "o.op_id IN (SELECT op_id FROM log WHERE line > ?)" if since else "? = 0"
+        return self._select(
+            "SELECT o.op_id, o.edit_id, o.state, o.kind, o.entity, o.project, o.name, o.field,"  # noqa: S608
+            " o.path, o.action, o.value, o.base, o.before, o.after, o.theirs, e.who, e.why,"
+            " e.origin, e.command, e.made_at, o.changed_at, o.attempts, o.error, o.push_id,"
+            f" e.undoes FROM operations o JOIN edits e USING (edit_id) WHERE {changed}"
+            " ORDER BY o.op_id",
+            (since,),
+        )
+
+    def changed_since(self, line: int) -> list[tuple[str, str, str, str]]:
+        """Returns kind, entity, project and name of what operations have changed of since."""
+        return self._select(
+            "SELECT DISTINCT kind, entity, project, name FROM operations"
+            " WHERE op_id IN (SELECT op_id FROM log WHERE line > ?)",
+            (line,),
+        )
+
+    def in_force(self, since: int = 0) -> tuple[list[Entry], list[Entry]]:
+        """Returns, of each place, the operation that W&B was last seen to hold; and those to push.
+
+        Args:
+            since: Line of the log after which something has changed of what they change; 0 for
+                all. Of artifacts it is all or nothing, as an alias goes from one to another.
+        """
+        touched = (
+            "(o.kind, CASE o.kind WHEN 'artifact' THEN '' ELSE o.entity || '/' || o.project || '/'"
+            " || o.name END) IN (SELECT kind, CASE kind WHEN 'artifact' THEN '' ELSE entity || '/'"
+            " || project || '/' || name END FROM operations"
+            " WHERE op_id IN (SELECT op_id FROM log WHERE line > ?))"
+            if since
+            else "? = 0"
+        )
+        last = (
+            "o.op_id IN (SELECT max(op_id) FROM operations WHERE state = 'applied'"
+            " GROUP BY kind, entity, project, name, field, path)"
+        )
+        with self._lock:
+            return (
+                self._entries(self._connection, f"{last} AND {touched}", (since,)),
+                self._entries(
+                    self._connection, f"o.state IN ('pending', 'sending') AND {touched}", (since,)
+                ),
+            )
+
     def edits(self, *, limit: int | None = None) -> list[tuple[Edit, dict[str, int]]]:
         """Returns edits with the number of their operations by state, the newest first."""
         rows = self._select(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wbsync.errors import EditError
 from wbsync.writeback.operations import inverse, same
+from wbsync.writeback.overlay import show
 from wbsync.writeback.queue import Edit, Queue
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def undo(queue: Queue, which: str | None, who: str, *, why: str = "") -> Undone:
     edit = Edit(who, why or f"takes back {which}", "undo", f"wbsync undo {which}", undoes=which)
     queued = queue.add(edit, inverses)
     dropped = queue.drop(waiting, f"taken back by {edit.edit_id}") if waiting else 0
+    show(queue.path.parent)
     return Undone(which, edit.edit_id if queued else None, queued, dropped, tuple(cannot))
 
 

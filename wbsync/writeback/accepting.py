@@ -1,0 +1,55 @@
+"""Accepts what was planned: the queue takes it, and the published tables show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wbsync.writeback.overlay import show
+from wbsync.writeback.plan import collector_at_rest
+from wbsync.writeback.queue import Edit, Queue, who_am_i
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wbsync.writeback.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What became of an edit."""
+
+    plan: Plan
+    """What it was about, and what it changes."""
+    edit_id: str | None = None
+    """The edit in the queue; None where nothing was queued."""
+    queued: int = 0
+    """Operations that were queued."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values, for programs."""
+        return {**self.plan.to_json(), "edit_id": self.edit_id, "queued": self.queued}
+
+
+def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str = "") -> Edited:
+    """Queues the operations of a plan, all or none; what changes nothing is not queued.
+
+    Args:
+        root: Folder of the warehouse.
+        plan: What was worked out.
+        origin: Way in: cli, sql, import or python.
+        why: What for.
+        command: What was typed.
+
+    Raises:
+        EditError: W&B would not take one of them.
+        WritebackError: The queue cannot be written.
+    """
+    if not plan.steps:
+        return Edited(plan)
+    edit = Edit(who_am_i(), why, origin, command)
+    with collector_at_rest():
+        with Queue(root) as queue:
+            queued = queue.add(edit, plan.operations())
+        show(root)
+    return Edited(plan, edit.edit_id if queued else None, queued)
