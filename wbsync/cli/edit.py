@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wbsync.cli.diagnostics import plain
 from wbsync.cli.edits import value_text
 from wbsync.cli.options import Globals  # noqa: TC001
+from wbsync.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
