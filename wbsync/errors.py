@@ -237,3 +237,16 @@ class EditError(WritebackError):
 
 class SpliceError(WritebackError):
     """JSON text cannot be changed at a path: it is no object there."""
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Returns the error of a group that says most: an authentication error before others."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((e for e in leaves if isinstance(e, AuthenticationError)), leaves[0])

@@ -58,6 +58,8 @@ class SyncReport:
     """Rows written, by table."""
     history_rows: int
     """History values written."""
+    removed_from: tuple[str, ...] = ()
+    """Tables from which rows went, or in which they were amended, with none written for them."""
     skipped: tuple[Skipped, ...] = ()
     """What failed in this sync."""
     left: tuple[Skipped, ...] = ()
@@ -75,7 +77,7 @@ class SyncReport:
         report = asdict(self)
         report["bytes"] = report.pop("bytes_in")
         report["projects"] = list(self.projects)
-        for name in ("skipped", "left", "set_aside", "drift"):
+        for name in ("removed_from", "skipped", "left", "set_aside", "drift"):
             report[name] = list(report[name])
         return report
 

@@ -51,6 +51,15 @@ VALUES = st.one_of(
     st.floats(-10, 10), st.integers(-3, 3), st.sampled_from([math.nan, math.inf, 2**60, True]),
     st.text("x☃/ ", max_size=3),
 )  # fmt: skip
+HIDDEN = (
+    "Run.config", "Run.summaryMetrics", "Run.tags", "Run.displayName", "Run.state", "Run.notes",
+    "Run.outputArtifacts", "RunEdge.node", "Project.runs", "Project.sweeps", "SweepEdge.node",
+    "Project.artifactTypes", "ArtifactType.artifactCollections", "ArtifactCollectionEdge.node",
+    "Artifact.aliases", "ArtifactSequence.aliases", "VersionedArtifactEdge.node",
+    "Artifact.description", "ArtifactSequence.tags", "Project.internalId",
+)  # fmt: skip
+"""Fields that the server gives as null for a while."""
+
 NEXT, SAME, LOWER, NONE = "next", "same", "lower", "none"
 
 _entities = itertools.count()
@@ -324,6 +333,23 @@ class Server(RuleBasedStateMachine):
     def export(self, offered: str) -> None:
         """W&B exports more, or other parts, of the histories."""
         self.account.admin("exports", offered=offered)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), field=st.sampled_from(HIDDEN), text=st.text("ab☃", min_size=1))
+    def hide(self, data: st.DataObject, field: str, text: str) -> None:
+        """For one sync, in which something else has changed, the server gives a field as null."""
+        self.sync(full=False, quiet=False)
+        self.later()
+        self.account.edit(*self.pick(data), displayName=text)
+        if self.versions:
+            artifact_id = data.draw(st.sampled_from(sorted(self.versions)))
+            self.account.alias(*self.versions[artifact_id], artifact_id, "x")
+        self.account.admin("restrictions", hidden=[field])
+        full = data.draw(st.booleans())
+        self.warehouse.sync(
+            self.entity, base_url=self.sandbox.base_url, api_key=self.sandbox.api_key, full=full
+        )
+        self.account.admin("restrictions")
 
     @rule(seconds=st.sampled_from([1.0, 60.0, 600.0, 7200.0]))
     def wait(self, seconds: float) -> None:

@@ -538,40 +538,55 @@ def test_a_client_shows_no_key() -> None:
     assert KEY not in f"{credentials.api_key} {credentials.api_key!r}"
 
 
+def found(runs: int | None, matched: int, far: int) -> Reply:
+    """Returns the answer to the probe for filters: how many runs each of its lists shows."""
+    lists = {"any": runs, "all": matched, "none": far}
+    shown = {k: None if n is None else {"edges": [{"node": {}}] * n} for k, n in lists.items()}
+    return Reply(body={"data": {"project": shown}})
+
+
 @pytest.mark.parametrize(
     ("reply", "can"),
     [
-        (Reply(body={"data": {"project": {"runs": {"edges": []}}}}), True),
-        (Reply(body={"data": {"project": {"runs": {"edges": [{"node": {}}]}}}}), False),
+        (found(1, 1, 0), True),
+        (found(1, 1, 1), False),
+        (found(1, 0, 0), False),
         (Reply(200, errors("unknown column")), False),
         (Reply(400, errors("unknown column")), False),
-        (Reply(500), False),
     ],
-    ids=str,
+    ids=["filters", "ignores filters", "finds nothing by unknown fields", "fails", "refuses"],
 )
 def test_whether_updated_at_filters_is_found_out_once(reply: Reply, *, can: bool) -> None:
-    """A server that ignores or refuses the filter is not trusted with it."""
+    """A server that ignores or refuses the filter, or finds nothing by it, is not trusted."""
 
     async def run() -> None:
         async with Server(reply) as server, opened(server.url, max_attempts=2) as client:
             assert await client.can_filter_updated_at(ProjectPath("e", "p")) is can
             asked = len(server.requests)
             assert await client.can_filter_updated_at(ProjectPath("e", "p")) is can
-            assert len(server.requests) == asked
-            filters = json.loads(server.requests[0].json["variables"]["filters"])
-            assert "updatedAt" in filters
+            assert asked == len(server.requests) == 1
+            variables = server.requests[0].json["variables"]
+            assert {"updatedAt"} == {k for n in ("all", "none") for k in json.loads(variables[n])}
 
     asyncio.run(run())
 
 
-def test_a_missing_project_says_nothing_of_the_server() -> None:
-    """A probe that met no project is not remembered for the host."""
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body={"data": {"project": None}}),
+        found(0, 0, 0),
+        found(None, 1, 0),
+        Reply(500),
+        Reply(200, errors("internal error")),
+    ],
+    ids=["no project", "no runs", "hidden runs", "failed", "failed with words"],
+)
+def test_what_says_nothing_of_the_server_is_not_remembered(reply: Reply) -> None:
+    """A probe that met no run, or a server that is ill, is made again."""
 
     async def run() -> None:
-        async with (
-            Server(Reply(body={"data": {"project": None}})) as server,
-            opened(server.url) as client,
-        ):
+        async with Server(reply) as server, opened(server.url, max_attempts=2) as client:
             assert not await client.can_filter_updated_at(ProjectPath("e", "p"))
             assert client.capabilities.filters_updated_at is None
 

@@ -318,30 +318,39 @@ class Client:
     async def can_filter_updated_at(self, project: ProjectPath) -> bool:
         """Says whether runs can be filtered by `updatedAt`; asks once per host.
 
-        A server that filters returns nothing for the far future; one that does not fails, or
-        returns some run.
+        A server that filters gives some run for all times and none for the far future; one that
+        does not fails, or gives the same for both. What a server says that fails, or of a project
+        without runs, tells nothing and is not remembered.
         """
         if self.capabilities.filters_updated_at is None:
             variables = {
                 "entity": project.entity,
                 "project": project.project,
-                "perPage": 1,
-                "filters": json.dumps({"updatedAt": {"$gte": "2999-01-01T00:00:00Z"}}),
+                "all": json.dumps({"updatedAt": {"$gte": "1970-01-01T00:00:00Z"}}),
+                "none": json.dumps({"updatedAt": {"$gte": "2999-01-01T00:00:00Z"}}),
             }
             try:
                 data = await self.execute(
-                    load_document("project_runs_light"), variables, max_attempts=2
+                    load_document("updated_at_filter"), variables, max_attempts=2
                 )
-            except AuthenticationError:
-                raise
-            except (GraphQLError, ServerError):
+            except ServerError:
+                return False
+            except GraphQLError as error:
+                if any(TRANSIENT.search(text) for text in messages(error)):
+                    return False
                 self.capabilities.filters_updated_at = False
             else:
-                if data.get("project") is None:
+                shown = data.get("project") or {}
+                found = {name: (shown.get(name) or {}).get("edges") for name in _PROBES}
+                if not found["any"] or None in found.values():
                     return False
-                edges = (data["project"].get("runs") or {}).get("edges")
-                self.capabilities.filters_updated_at = edges == []
+                can = bool(found["all"]) and not found["none"]
+                self.capabilities.filters_updated_at = can
         return self.capabilities.filters_updated_at
+
+
+_PROBES = ("any", "all", "none")
+"""Lists of the document `updated_at_filter`."""
 
 
 def may_pass(error: ApiError, attempt: int) -> bool:

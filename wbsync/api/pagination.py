@@ -40,6 +40,8 @@ class Page:
     has_next: bool
     has_gaps: bool = False
     """Whether rows before this page may have been missed: the list did not keep still."""
+    has_hidden: bool = False
+    """Whether the server lists something here that it does not show."""
 
 
 class Pager:
@@ -109,6 +111,7 @@ class Pager:
             )
         edges = [edge for edge in connection["edges"] if isinstance(edge, dict)]
         nodes = [edge["node"] for edge in edges if isinstance(edge.get("node"), dict)]
+        has_hidden = len(nodes) < len(connection["edges"])
         footing = self._trail[-1][1]
         if footing is not None:
             if all(node.get("id") != footing for node in nodes) and self._shifts < MAX_SHIFTS:
@@ -127,6 +130,7 @@ class Pager:
             cursor if isinstance(cursor, str) else None,
             has_next,
             has_gaps=self._shifts >= MAX_SHIFTS,
+            has_hidden=has_hidden,
         )
 
     def _move_on(self, edges: list[dict[str, Any]], cursor: Any) -> None:

@@ -376,7 +376,10 @@ def _in_one_line(report: SyncReport) -> str:
 def _print_report(report: SyncReport, root: str) -> None:
     click.echo(_in_one_line(report))
     written = ", ".join(f"{t} {n:,}" for t, n in sorted(report.rows.items()) if n)
-    click.echo(f"rows written: {written or 'none, nothing has changed'}")
+    removed = ", ".join(report.removed_from)
+    click.echo(f"rows written: {written or ('none' if removed else 'none, nothing has changed')}")
+    if removed:
+        click.echo(f"rows removed or amended: {removed}")
     for skipped in report.skipped[:20]:
         click.echo(f"skipped {plain(skipped.what)}: {plain(skipped.reason)}")
     if len(report.skipped) > 20:

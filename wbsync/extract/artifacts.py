@@ -142,3 +142,15 @@ def is_alias_in(alias: dict[str, Any], project: ProjectPath, collection: str) ->
         home.get("entityName", project.entity),
         home.get("name", project.project),
     ) == (collection, project.entity, project.project)
+
+
+def told_aliases(version: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Returns a version's aliases; None where the server does not tell them, or of what they are.
+
+    >>> told_aliases({"aliases": None}), told_aliases({"aliases": [{"alias": "v0"}]})
+    (None, [{'alias': 'v0'}])
+    """
+    aliases: list[dict[str, Any]] | None = version.get("aliases", [])
+    if aliases is None or any(alias.get("artifactCollection", {}) is None for alias in aliases):
+        return None
+    return aliases

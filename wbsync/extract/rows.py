@@ -39,3 +39,9 @@ def nodes_of(connection: Any) -> list[dict[str, Any]]:
     """Returns the nodes of a connection, leaving out what the server hid."""
     edges = (connection or {}).get("edges") or []
     return [edge["node"] for edge in edges if edge and edge.get("node")]
+
+
+def lists_all(connection: Any) -> bool:
+    """Says whether the server hides no entry of what it lists of a connection."""
+    edges = (connection or {}).get("edges")
+    return edges is not None and all(edge and edge.get("node") for edge in edges)

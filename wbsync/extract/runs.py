@@ -27,7 +27,7 @@ from wbsync.extract.values import (
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from wbsync.model import ProjectPath
@@ -84,7 +84,10 @@ class _Leaves:
 
 
 def build_run_rows(
-    nodes: Sequence[dict[str, Any]], project: ProjectPath, synced_at: datetime
+    nodes: Sequence[dict[str, Any]],
+    project: ProjectPath,
+    synced_at: datetime,
+    untold: Collection[str] = (),
 ) -> RunRows:
     """Returns the rows of runs.
 
@@ -95,6 +98,8 @@ def build_run_rows(
         nodes: Nodes of the runs connection, each run once.
         project: Where they are.
         synced_at: When they were read.
+        untold: Runs of which the server did not tell all: their rows have no content hash, which
+            is how a sync knows that it must read them again.
 
     Raises:
         ExtractError: A run's config or summary is not JSON.
@@ -122,7 +127,9 @@ def build_run_rows(
         }
         tags += [{**key, "tag": tag} for tag in dict.fromkeys(node.get("tags") or [])]
         lineage += _lineage(node, key)
-        runs.append({**key, **_run(node, raw, config, summary, system)})
+        content = None if run_id in untold else content_hash(node)
+        row = _run(node, raw, config, summary, system)
+        runs.append({**key, **row, "content_hash": content})
     return RunRows(
         runs=build_table("runs", runs),
         run_config=config_leaves.table("run_config", project, synced_at),
@@ -139,9 +146,7 @@ def _run(
     summary: dict[str, Any],
     system: dict[str, Any],
 ) -> dict[str, Any]:
-    internal = raw.get("_wandb") or {}
-    internal = internal.get("value", internal) if isinstance(internal, dict) else {}
-    internal = internal if isinstance(internal, dict) else {}
+    internal = _internal(raw)
     environment = _environment(internal)
     history_keys = node.get("historyKeys") or {}
     git = environment.get("git") or {}
@@ -181,8 +186,25 @@ def _run(
         "branch_point": canonical_json(internal["branch_point"])
         if internal.get("branch_point")
         else None,
-        "content_hash": content_hash(node),
     }
+
+
+def told_by_config(config: str | None) -> dict[str, str | None]:
+    """Returns the columns git_commit and host as a run's config tells them.
+
+    Raises:
+        ValueError: The config is not JSON.
+    """
+    environment = _environment(_internal(parse_json(config) or {}))
+    git = environment.get("git") or {}
+    return {"git_commit": _text(git.get("commit")), "host": _text(environment.get("host"))}
+
+
+def _internal(raw: dict[str, Any]) -> dict[str, Any]:
+    """Returns W&B's own part of a config, empty for none."""
+    internal = raw.get("_wandb") or {}
+    internal = internal.get("value", internal) if isinstance(internal, dict) else {}
+    return internal if isinstance(internal, dict) else {}
 
 
 def _environment(internal: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +231,7 @@ def _lineage(node: dict[str, Any], key: dict[str, Any]) -> list[dict[str, Any]]:
                 "artifact_id": artifact["id"],
                 "direction": direction,
                 "type_name": (artifact.get("artifactType") or {}).get("name"),
-                "artifact_name": None if collection is None else f"{collection}:v{index}",
+                "artifact_name": None if None in {collection, index} else f"{collection}:v{index}",
             }
     return list(rows.values())
 

@@ -302,8 +302,18 @@ class Graph:
     """Executes GraphQL over the schema; a document that was valid once is not checked again."""
 
     def __init__(self, options: Options) -> None:
-        self.schema = build_schema(options.without, options.denied, options.hidden)
+        self._options = options
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
+        self.restrict(options.denied, options.hidden)
+
+    def restrict(self, denied: Sequence[str], hidden: Sequence[str]) -> None:
+        """Changes which fields fail with an error, and which are null.
+
+        Raises:
+            ValueError: A name is in no type.
+        """
+        self.schema = build_schema(self._options.without, denied, hidden)
+        self._options.denied, self._options.hidden = tuple(denied), tuple(hidden)
 
     def parse(self, text: str) -> DocumentNode:
         """Returns a checked document.

@@ -43,7 +43,7 @@ from wbsync.sandbox.weather import Limiter, Weather
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 REQUEST_LOG = "requests.jsonl"
@@ -147,6 +147,10 @@ class Api:
         self._options.exports = offered
         return {"exports": offered}
 
+    def _restrict(self, denied: Sequence[str] = (), hidden: Sequence[str] = ()) -> dict[str, Any]:
+        self._graph.restrict(denied, hidden)
+        return {"denied": denied, "hidden": hidden}
+
     def _run_pk(self, request: Request, scope: Scope) -> int | None:
         params = request.path_params
         entity_pk = self._store.value("SELECT pk FROM entities WHERE name = ?", params["entity"])
@@ -225,6 +229,7 @@ class Api:
             "integrations": partial(edit_integration, self._store),
             "clock": _turn_clock,
             "exports": self._change_exports,
+            "restrictions": self._restrict,
             "moves": lambda **names: move_run(self._store, **names),
         }
         make = makers.get(request.path_params["kind"])

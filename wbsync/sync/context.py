@@ -38,6 +38,8 @@ class Tally:
     runs_changed: int = 0
     history_values: int = 0
     rows: dict[str, int] = field(default_factory=dict)
+    removed_from: set[str] = field(default_factory=set)
+    """Tables from which some commit took rows or in which it amended them, and wrote none."""
     skipped: list[Skipped] = field(default_factory=list)
     left: Skipped | None = None
     """What a sync that was stopped leaves to the next one."""
@@ -105,6 +107,8 @@ class EntityContext:
             return
         self.tally.commits += 1
         self.tally.rows[table] = self.tally.rows.get(table, 0) + count
+        if scope is not None and not count:
+            self.tally.removed_from.add(table)
         self.progress(CommitDone(table=table, rows=count))
 
     async def amend(
@@ -120,6 +124,7 @@ class EntityContext:
         if version is None:
             return False
         self.tally.commits += 1
+        self.tally.removed_from.add(table)
         self.progress(CommitDone(table=table, rows=0))
         return True
 

@@ -22,6 +22,7 @@ from wbsync.errors import (
     TransportError,
     WarehouseError,
     WbsyncError,
+    first_error,
 )
 from wbsync.lake import open_warehouse
 from wbsync.model import ProjectPath, Source, SyncOptions
@@ -384,6 +385,7 @@ class _Sync:
             runs_changed=sum(t.runs_changed for t in tallies),
             rows=rows,
             history_rows=sum(t.history_values for t in tallies),
+            removed_from=tuple(sorted({table for t in tallies for table in t.removed_from})),
             skipped=self._skipped(),
             left=(*(t.left for t in tallies if t.left is not None), *self._left),
             set_aside=self._set_aside(),
@@ -391,19 +393,6 @@ class _Sync:
             throttled=meter.throttled,
             retries=meter.retries,
         )
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Returns the error of a group that says most: an authentication error before others."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((e for e in leaves if isinstance(e, AuthenticationError)), leaves[0])
 
 
 def entity_streams_of(options: SyncOptions) -> list[EntityStream]:

@@ -369,7 +369,9 @@ async def foresee_console_logs(context: Context, opening: Opening, outlook: Outl
 
 async def foresee_sweeps(context: Context, opening: Opening, outlook: Outlook) -> Load:
     """Returns what reading sweeps would ask."""
-    light = nodes_of(opening.project.get("sweeps"))
+    if opening.project.get("sweeps") is None:
+        return Load()
+    light = nodes_of(opening.project["sweeps"])
     rows = (await read_held(context, "sweeps")).to_pylist()
     if same_sweeps({r["sweep_id"]: r for r in rows if r["deleted_at"] is None}, light):
         return Load()

@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.api import load_document
 from wbsync.api.pagination import is_too_large
-from wbsync.errors import BudgetSpentError, GraphQLError, NotFoundError, ServerError
+from wbsync.errors import (
+    ApiError,
+    AuthenticationError,
+    BudgetSpentError,
+    GraphQLError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    first_error,
+)
 from wbsync.extract.projects import build_project_rows
 from wbsync.model import ProjectPath
 from wbsync.progress import ProjectStarted, Skipped
@@ -30,6 +40,7 @@ from wbsync.sync.plan import next_try_at
 from wbsync.sync.reports import PARTS as REPORT_PARTS
 from wbsync.sync.runs import RunSync, read_index
 from wbsync.sync.streams import PROJECT_STREAMS, RUNS, Opening, ProjectStream
+from wbsync.sync.untold import Untold
 
 if TYPE_CHECKING:
     from wbsync.model import SyncOptions
@@ -56,10 +67,14 @@ async def sync_project(context: Context) -> None:
     is_all = context.options.selection.is_everything
     first = [s for s in streams if s.tables[0] in opening.pending]
     is_short = is_all and context.client.budget.is_limited
+    failed: list[ProjectStream] = []
     for turns in (first if is_short else [], streams):
         for number, stream in enumerate(turns):
+            if stream in failed:
+                continue
             try:
-                await _run_stream(context, opening, stream)
+                if not await _run_stream(context, opening, stream):
+                    failed.append(stream)
             except BudgetSpentError:
                 left = turns[number:]
                 if is_all:
@@ -105,7 +120,7 @@ async def _opening(
 ) -> Opening:
     held = (await read_held(context, "projects")).to_pylist()
     bookmark: dict[str, Any] = {}
-    if held and _identity(held[0]) == (project.get("id"), _internal_id(project)):
+    if held and _is_same(held[0], project):
         bookmark = json.loads(held[0]["bookmark"]) if held[0]["bookmark"] else {}
     pending = [str(name) for name in bookmark.pop("pending", [])]
     parts = {part[-1]: words for part, words in refused.items()}
@@ -141,21 +156,46 @@ def enter(context: Context, stream: ProjectStream) -> None:
     )
 
 
-async def _run_stream(context: Context, opening: Opening, stream: ProjectStream) -> None:
-    """Runs a stream; the runs that it had set aside and has read, or that are gone, come back."""
+async def _run_stream(context: Context, opening: Opening, stream: ProjectStream) -> bool:
+    """Runs a stream; the runs that it had set aside and has read, or that are gone, come back.
+
+    Returns:
+        Whether it came to its end. What the server refuses it is skipped, for the next sync.
+
+    Raises:
+        BudgetSpentError: The budget ends it.
+        AuthenticationError, RateLimitedError, ServerError, TransportError: The other streams would
+            fare no better.
+    """
     enter(context, stream)
     try:
         await stream.run(context, opening)
     except BaseExceptionGroup as group:
         if group.split(BudgetSpentError)[1] is None:
             raise BudgetSpentError(str(group.exceptions[0])) from group
-        raise
+        if group.split(ApiError)[1] is not None:
+            raise
+        await _leave_out(context, stream, first_error(group))
+        return False
+    except ApiError as error:
+        await _leave_out(context, stream, error)
+        return False
     if context.aside:
         index = await asyncio.to_thread(read_index, context, whole=True)
         gone = {r for r in context.aside if r in index and index[r]["deleted_at"] is not None}
         tried = {r for r in context.aside if context.is_in_play(r)} - context.failed
         key = (context.project.entity, context.project.project)
         context.state.take_back(((*key, r) for r in sorted(gone | tried)), context.stream)
+    return True
+
+
+async def _leave_out(context: Context, stream: ProjectStream, error: BaseException) -> None:
+    """Goes on without a stream that failed, unless the others would fail just so."""
+    if isinstance(error, (AuthenticationError, RateLimitedError, TransportError)):
+        raise error
+    assert isinstance(error, ApiError)
+    await context.check_server(error)
+    context.skip(f"{context.project} {', '.join(stream.tables)}", str(error))
 
 
 def _describe(streams: list[ProjectStream], context: Context, opening: Opening) -> str:
@@ -174,6 +214,20 @@ def _describe(streams: list[ProjectStream], context: Context, opening: Opening) 
     return f"not done yet: {', '.join(filter(None, parts))}{hint}"
 
 
+FIELDS = {
+    "internalId": "internal_id",
+    "description": "description",
+    "access": "access",
+    "createdAt": "created_at",
+    "updatedAt": "updated_at",
+    "runCount": "run_count",
+    "totalSweeps": "sweep_count",
+}
+"""Fields of a project whose null says nothing where something is held."""
+
+PARTS = (*REPORT_PARTS, ("project", "sweeps"), ("project", "artifactTypes"))
+"""Parts of the opening request that a key may be refused."""
+
 Opened = tuple[dict[str, Any] | None, dict[tuple[str, ...], str]]
 """What the request that opens a sync says, and what of it the server refused."""
 
@@ -186,13 +240,13 @@ async def _open(context: Context) -> Opened:
     document, variables = load_document("project_state"), project_variables(context)
     try:
         data, refused = await context.client.execute_parts(
-            document, {**variables, "versions": LISTED_VERSIONS}, REPORT_PARTS, max_attempts=5
+            document, {**variables, "versions": LISTED_VERSIONS}, PARTS, max_attempts=5
         )
     except (GraphQLError, ServerError) as error:
         if not is_too_large(error):
             raise
         data, refused = await context.client.execute_parts(
-            document, {**variables, "versions": 0}, REPORT_PARTS
+            document, {**variables, "versions": 0}, PARTS
         )
     return data.get("project"), refused
 
@@ -234,14 +288,20 @@ def _internal_id(project: dict[str, Any]) -> str | None:
     return None if project.get("internalId") is None else str(project["internalId"])
 
 
-def _identity(held: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Returns what tells a held project from another one, and from its own runs' old ids."""
-    return held["project_id"], held["internal_id"]
+def _is_same(held: dict[str, Any], project: dict[str, Any]) -> bool:
+    """Says whether a held project is not another one of that name, as far as W&B tells."""
+    pairs = ((held["project_id"], project.get("id")), (held["internal_id"], _internal_id(project)))
+    return all(ours is None or theirs is None or ours == theirs for ours, theirs in pairs)
 
 
 async def _write_project(context: Context, opening: Opening) -> None:
     import pyarrow as pa
 
+    untold = Untold(context, "projects")
+    for held in (await read_held(context, "projects")).to_pylist():
+        if _is_same(held, opening.project):
+            untold.fill(opening.project, held, FIELDS, held["project"])
+    untold.say()
     rows = build_project_rows([opening.project], context.project.entity, context.synced_at)
     bookmark = dict(opening.bookmark or {})
     if opening.pending:

@@ -17,19 +17,36 @@ from wbsync.extract.reports import build_report_rows
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import parse_time
 from wbsync.sync.context import project_filter
-from wbsync.sync.inventory import project_variables, write_changes
+from wbsync.sync.inventory import project_variables, read_held, write_changes
+from wbsync.sync.untold import Untold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from wbsync.lake.delta import Filter
     from wbsync.sync.context import Context
+    from wbsync.sync.untold import Source
 
 VIEW_TYPES = {"reports": "runs", "drafts": "runs/draft", "workspaces": "project-view"}
 """Where the opening request lists views, and of which type these are."""
 
 PARTS = tuple(("project", name) for name in VIEW_TYPES)
 """Parts of the opening request that a key may be refused."""
+
+LISTED: dict[str, Source] = {
+    "name": "name",
+    "displayName": "display_name",
+    "description": "description",
+    "updatedAt": "updated_at",
+}
+FIELDS: dict[str, Source] = {
+    **LISTED,
+    "type": "view_type",
+    "spec": "spec",
+    "createdAt": "created_at",
+    "user": lambda row: row["username"] and {"username": row["username"]},
+}
+"""Fields whose null says nothing where something is held: of a listed view, and of a whole one."""
 
 PAGE_ROWS = 1000
 BATCH_VIEWS = 25
@@ -61,9 +78,13 @@ async def sync_reports(
         return
     listing = await _list(context, project, refused)
     held = await asyncio.to_thread(_read_index, context)
+    untold = Untold(context, "reports")
+    for report_id, (_, node) in listing.views.items():
+        untold.fill(node, held.get(report_id), LISTED, report_id)
     changed = _changed(listing.views.values(), held)
     for start in range(0, len(changed), BATCH_VIEWS):
-        await _fetch(context, changed[start : start + BATCH_VIEWS])
+        await _fetch(context, changed[start : start + BATCH_VIEWS], untold)
+    untold.say()
     gone = [
         report_id
         for report_id, row in held.items()
@@ -162,7 +183,7 @@ def _differs(held: dict[str, Any] | None, view_type: str, node: dict[str, Any]) 
     return any(field in node and node[field] != held[column] for field, column in names)
 
 
-async def _fetch(context: Context, views: list[tuple[str, dict[str, Any]]]) -> None:
+async def _fetch(context: Context, views: list[tuple[str, dict[str, Any]]], untold: Untold) -> None:
     """Fetches views whole and commits them; one that is gone meanwhile is left to the next sync."""
     try:
         data, refused = await context.client.execute_parts(
@@ -181,8 +202,14 @@ async def _fetch(context: Context, views: list[tuple[str, dict[str, Any]]]) -> N
         for index, (view_type, _) in enumerate(views)
         if (node := data.get(f"r{index}")) is not None
     ]
-    rows = await asyncio.to_thread(build_report_rows, whole, context.project, context.synced_at)
     ids = [node["id"] for _, node in whole]
+    held = await read_held(context, "reports", _among(context, ids))
+    by_id = {row["report_id"]: row for row in held.to_pylist()}
+    for _, node in whole:
+        row = by_id.get(node["id"])
+        if untold.fill(node, row, FIELDS, node["id"]) and row and row["updated_at"]:
+            node["updatedAt"] = row["updated_at"].isoformat()  # so it is read again
+    rows = await asyncio.to_thread(build_report_rows, whole, context.project, context.synced_at)
     await write_changes(context, "reports", rows, key=KEY, gone=False, where=_among(context, ids))
 
 

@@ -3,7 +3,8 @@
 A first sync walks all runs in heavy pages. Later ones ask in light pages only for what W&B says
 has changed, or, where it cannot filter by `updatedAt`, for everything, and then fetch the whole of
 what differs. Leaf tables are committed before `runs`, whose content hash is what marks a run as
-held: a kill in between leaves the run to be fetched again.
+held: a kill in between leaves the run to be fetched again. A held run without a content hash is one
+of which W&B did not tell all: each sync fetches it until it does.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from wbsync.errors import (
     GraphQLError,
     ResponseShapeError,
 )
-from wbsync.extract.runs import RunRows, build_run_rows, tags_json
+from wbsync.extract.runs import RunRows, build_run_rows, content_hash, tags_json
 from wbsync.extract.values import parse_time
 from wbsync.model import RunPath
 from wbsync.progress import Drift, PageFetched
@@ -34,12 +35,15 @@ from wbsync.sync.context import project_filter
 from wbsync.sync.drift import find_run_drift
 from wbsync.sync.lineage import complete_lineage
 from wbsync.sync.plan import INDEX_COLUMNS, LIVE_STATES, Stored, has_changed
+from wbsync.sync.recall import recall_light, recall_runs
 from wbsync.sync.selection import can_test_held, server_filter, taken, taken_of_held, takes
+from wbsync.sync.untold import Untold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wbsync.sync.context import Context
+    from wbsync.sync.recall import Recalled
 
 TABLES = ("run_config", "run_summary", "run_tags", "run_artifacts", "runs")
 """Tables made of run pages, in the order they are committed."""
@@ -117,6 +121,7 @@ class RunSync:
         self._updated_at: datetime | None = None
         self._changed: dict[str, dict[str, Any]] = {}
         """Runs that differ from what is held, as light pages show them, until they are fetched."""
+        self._untold = Untold(context, "runs")
         self._selected: set[str] = set()
         self._ends: dict[str, str] = {}
         """Document and filter to the end cursor of the last page that was read."""
@@ -151,6 +156,7 @@ class RunSync:
             return self._bookmark
         self._resume()
         self._changed.update((r, {}) for r in context.aside - context.resting)
+        self._changed.update((r, {}) for r in self._half_told())
         if self._bookmark is None or self._lacks_updated_at():
             await self._find_held()
             self._is_from_scratch = True
@@ -203,6 +209,14 @@ class RunSync:
         """Returns the runs that are held and not marked as deleted, in a fixed order."""
         return sorted(r for r, stored in self._stored.items() if stored["deleted_at"] is None)
 
+    def _half_told(self) -> list[str]:
+        """Returns the runs that are held without all that W&B has of them."""
+        resting = self._context.resting
+        return [r for r in self._alive() if not self._is_whole_row(r) and r not in resting]
+
+    def _is_whole_row(self, run_id: str) -> bool:
+        return run_id not in self._stored or self._stored[run_id]["content_hash"] is not None
+
     def _adds_up(self, run_count: int | None) -> bool:
         """Says whether the runs held and met are as many as W&B claims."""
         if run_count is None:
@@ -247,6 +261,7 @@ class RunSync:
                 await self._walk_light(await self._changed_filter(since))
             if not self._is_whole and (not self._pages_read or not self._adds_up(run_count)):
                 await self._walk_light({})
+            self._changed.update((r, {}) for r in self._half_told())
             if self._is_whole and (run_count or 0) <= len(self._seen):
                 gone = [
                     run_id
@@ -263,6 +278,10 @@ class RunSync:
             pages=self._pages_read,
             page_rows=self._page_rows,
         )
+
+    def say_untold(self) -> None:
+        """Names in the report what W&B did not tell of runs."""
+        self._untold.say()
 
     async def stop(self) -> None:
         """Commits what was gathered, and keeps how far the walk came for the next sync."""
@@ -389,14 +408,18 @@ class RunSync:
 
     def _compare(self, node: dict[str, Any]) -> None:
         """Counts a run of a light page as seen, and as changed where it differs."""
+        recall_light(self._untold, node, self._stored.get(node["name"]))
         updated_at = self._note(node)
         is_open = node["name"] not in self._taken and node["name"] not in self._context.resting
-        if is_open and has_changed(
-            node,
-            self._stored.get(node["name"]),
-            tags=tags_json(node.get("tags")),
-            heartbeat_at=parse_time(node.get("heartbeatAt")),
-            updated_at=updated_at,
+        if is_open and (
+            not self._is_whole_row(node["name"])
+            or has_changed(
+                node,
+                self._stored.get(node["name"]),
+                tags=tags_json(node.get("tags")),
+                heartbeat_at=parse_time(node.get("heartbeatAt")),
+                updated_at=updated_at,
+            )
         ):
             self._changed[node["name"]] = node
 
@@ -585,31 +608,50 @@ class RunSync:
             await self._build(list(fresh.values()), is_check=is_check)
 
     async def _build(self, nodes: list[dict[str, Any]], *, is_check: bool) -> None:
+        await complete_lineage(self._context, nodes)
+        fresh = [
+            node
+            for node in nodes
+            if node["name"] not in self._stored or self._differs(node["name"], content_hash(node))
+        ]
+        if fresh:
+            recalled = await asyncio.to_thread(
+                recall_runs, self._context, self._untold, fresh, self._stored
+            )
+            await self._build_rows(fresh, recalled, is_check=is_check)
+
+    def _differs(self, run_id: str, content: str | None) -> bool:
+        """Says whether a run is not held with this content."""
+        held = self._stored.get(run_id)
+        return held is None or held["content_hash"] != content or held["deleted_at"] is not None
+
+    async def _build_rows(
+        self, nodes: list[dict[str, Any]], recalled: Recalled, *, is_check: bool
+    ) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         context = self._context
-        await complete_lineage(context, nodes)
         try:
             rows = await asyncio.to_thread(
-                build_run_rows, nodes, context.project, context.synced_at
+                build_run_rows, nodes, context.project, context.synced_at, recalled.untold
             )
         except ExtractError as error:
             if len(nodes) > 1:
                 for node in nodes:
-                    await self._build([node], is_check=is_check)
+                    await self._build_rows([node], recalled, is_check=is_check)
                 return
             project = context.project
             context.set_aside(RunPath(project.entity, project.project, nodes[0]["name"]), error)
             return
         hashes = rows.runs.column("content_hash").to_pylist()
         names = rows.runs.column("run_id").to_pylist()
+        as_held = await asyncio.to_thread(recalled.as_held, context, rows)
         changed = [
             name
             for name, content in zip(names, hashes, strict=True)
-            if (held := self._stored.get(name)) is None
-            or held["content_hash"] != content
-            or held["deleted_at"] is not None
+            if self._stored.get(name, {}).get("deleted_at") is not None
+            or (name not in as_held and (content is None or self._differs(name, content)))
         ]
         if not changed:
             return
@@ -675,7 +717,11 @@ class RunSync:
         """
         hidden = (self._bookmark or {}).get("hidden", 0)
         missed = [run_id for run_id in self._alive() if run_id not in self._seen]
-        if self._has_gaps or (run_count is not None and run_count - len(self._seen) > hidden):
+        if self._has_gaps:
+            return
+        if run_count is not None and run_count - len(self._seen) > hidden:
+            for run_id in missed:
+                self._untold.note("node", run_id)
             return
         self._gone = await self._fetch(missed)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import BudgetSpentError, ConfigError
-from wbsync.extract.rows import nodes_of
 from wbsync.model import SyncOptions
 from wbsync.progress import RunsPlanned
 from wbsync.sync.artifact_files import sync_artifact_files
@@ -111,6 +110,8 @@ async def _runs(context: Context, opening: Opening) -> None:
     except BudgetSpentError:
         await runs.stop()
         raise
+    finally:
+        runs.say_untold()
 
 
 async def _history(context: Context, opening: Opening) -> None:
@@ -142,12 +143,15 @@ async def _console_logs(context: Context, opening: Opening) -> None:
 
 
 async def _sweeps(context: Context, opening: Opening) -> None:
-    await sync_sweeps(context, nodes_of(opening.project.get("sweeps")), opening.began)
+    if "sweeps" in opening.project:
+        refused = opening.refused.get("sweeps")
+        await sync_sweeps(context, opening.project["sweeps"], opening.began, refused)
 
 
 async def _artifacts(context: Context, opening: Opening) -> None:
     if "artifactTypes" in opening.project:
-        await sync_artifacts(context, opening.project["artifactTypes"] or {}, opening.began)
+        refused = opening.refused.get("artifactTypes")
+        await sync_artifacts(context, opening.project["artifactTypes"], opening.began, refused)
 
 
 async def _artifact_files(context: Context, opening: Opening) -> None:

@@ -10,11 +10,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import iter_pages, load_document
+from wbsync.extract.rows import lists_all, nodes_of
 from wbsync.extract.sweeps import build_sweep_rows
 from wbsync.extract.values import as_float, parse_time
 from wbsync.sync.context import project_filter
 from wbsync.sync.drift import same
 from wbsync.sync.inventory import PAGE_ROWS, project_variables, read_held, write_changes
+from wbsync.sync.untold import Untold, skip_list
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,20 +26,43 @@ if TYPE_CHECKING:
     from wbsync.sync.context import Context
 
 
-async def sync_sweeps(context: Context, light: list[dict[str, Any]], began: datetime) -> None:
+FIELDS = {
+    "displayName": "display_name",
+    "description": "description",
+    "config": "config_yaml",
+    "runCountExpected": "run_count_expected",
+    "updatedAt": "updated_at",
+}
+"""Fields whose null says nothing where something is held. A sweep may lose its `bestLoss`."""
+
+
+async def sync_sweeps(
+    context: Context, listing: dict[str, Any] | None, began: datetime, refused: str | None = None
+) -> None:
     """Reads the sweeps in full when one of them differs from what is held.
 
     Which run of a sweep is best is looked up in any case: it depends on the runs alone.
 
     Args:
         context: The project's sync.
-        light: Sweeps as the opening request lists them.
+        listing: The sweeps as the opening request lists them; None where the server does not.
         began: The server's clock at that request.
+        refused: The server's words where it refused the list, or some of it.
     """
+    if listing is None or refused is not None:
+        skip_list(context, "sweeps", refused, "sweeps")
+    if listing is None:
+        return
     rows = await read_held(context, "sweeps")
     held = {row["sweep_id"]: row for row in rows.to_pylist() if row["deleted_at"] is None}
+    light, untold = nodes_of(listing), Untold(context, "sweeps")
+    for node in light:
+        untold.fill(node, held.get(node["name"]), FIELDS, node["name"])
     is_same = same_sweeps(held, light)
-    is_whole = True
+    is_whole = refused is None and lists_all(listing)
+    if refused is None and not is_whole:
+        for name in held.keys() - {node["name"] for node in light}:
+            untold.note("node", name)
     if is_same and not (context.options.full and held):
         rows = rows.filter(rows["deleted_at"].is_null())
     else:
@@ -50,7 +75,10 @@ async def sync_sweeps(context: Context, light: list[dict[str, Any]], began: date
             page_rows=PAGE_ROWS,
         ):
             nodes |= {node["name"]: node for node in page.nodes}
-            is_whole = not page.has_gaps
+            is_whole = is_whole and not page.has_gaps and not page.has_hidden
+        for name, node in nodes.items():
+            if untold.fill(node, held.get(name), FIELDS, name) and "updatedAt" in node:
+                node["updatedAt"] = _text(held[name]["updated_at"])  # so it is read again
         rows = build_sweep_rows(list(nodes.values()), context.project, context.synced_at)
     if rows.num_rows or held:
         rows = await asyncio.to_thread(_with_best_runs, context, rows)
@@ -62,6 +90,11 @@ async def sync_sweeps(context: Context, light: list[dict[str, Any]], began: date
             gone=is_whole,
             checked_since=began if is_same and context.options.full else None,
         )
+    untold.say()
+
+
+def _text(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
 
 
 def same_sweeps(held: dict[str, dict[str, Any]], light: list[dict[str, Any]]) -> bool:
