@@ -30,33 +30,32 @@ TABLES = (
 
 HIDDEN = (
     (
-        "Run.config", "Run.summaryMetrics", "Run.systemMetrics", "Run.tags", "Sweep.description",
-        "Sweep.displayName", "Sweep.runCountExpected", "Sweep.updatedAt", "Project.internalId",
-        "Project.description", "Project.access", "Project.updatedAt", "View.name",
-        "View.displayName", "View.description", "View.type", "View.updatedAt",
-        "ArtifactSequence.description", "ArtifactSequence.tags", "ArtifactSequence.updatedAt",
-        "ArtifactSequence.project", "VersionedArtifactConnection.totalCount",
-        "Artifact.description", "Artifact.metadata", "Artifact.tags", "Artifact.updatedAt",
-        "Artifact.fileCount", "Artifact.commitHash", "Artifact.historyStep",
-        "ArtifactType.description",
+        "Run.config", "Run.summaryMetrics", "Run.systemMetrics", "Sweep.updatedAt",
+        "Project.internalId", "Project.access", "Project.updatedAt", "View.name", "View.type",
+        "View.updatedAt", "ArtifactSequence.tags", "ArtifactSequence.updatedAt",
+        "ArtifactSequence.project", "VersionedArtifactConnection.totalCount", "Artifact.tags",
+        "Artifact.updatedAt", "Artifact.fileCount",
     ),
     ("Run.inputArtifacts", "Run.outputArtifacts", "Project.sweeps", "Project.artifactTypes"),
     (
-        "Run.displayName", "Run.state", "Run.notes", "Run.group", "Run.jobType", "Run.sweepName",
-        "Run.commit", "Run.host", "Run.user", "SweepEdge.node",
-        "ArtifactType.artifactCollections",
+        "Run.displayName", "Run.state", "Run.updatedAt", "SweepEdge.node", "ArtifactTypeEdge.node",
     ),
-    (
-        "Run.updatedAt", "Run.heartbeatAt", "Run.computeSeconds", "Run.eventsLineCount",
-        "Run.logLineCount", "ArtifactTypeEdge.node",
-    ),
-    ("User.name", "User.username", "Artifact.versionIndex", "ArtifactCollectionEdge.node"),
+    ("Artifact.versionIndex", "ArtifactCollectionEdge.node", "ArtifactType.artifactCollections"),
     ("ArtifactSequence.aliases", "Artifact.aliases", "RunEdge.node", "TagEdge.node"),
-    ("ArtifactAlias.artifactCollection",),
+    ("ArtifactAlias.artifactCollection", "ArtifactSequence.artifacts"),
     ("VersionedArtifactEdge.node",),
-    ("ArtifactSequence.artifacts",),
 )  # fmt: skip
 """Fields that are hidden together: none hides another one."""
+
+OPTIONAL = (
+    "Run.tags", "Run.notes", "Run.group", "Run.jobType", "Run.sweepName", "Run.commit", "Run.host",
+    "Run.user", "Run.heartbeatAt", "Run.computeSeconds", "Run.eventsLineCount",
+    "Run.logLineCount", "User.name", "User.username", "Sweep.description", "Sweep.displayName",
+    "Sweep.runCountExpected", "Project.description", "View.description", "View.displayName",
+    "ArtifactSequence.description", "Artifact.description", "Artifact.metadata",
+    "Artifact.commitHash", "Artifact.historyStep", "ArtifactType.description",
+)  # fmt: skip
+"""Fields whose null is W&B's own word for none."""
 
 UNSAID = {
     "Artifact.aliases": "said once for both",
@@ -66,11 +65,8 @@ UNSAID = {
     "ArtifactSequence.artifacts": "an error where versions are read, and else said as artifacts",
     "VersionedArtifactEdge.node": "said as the versions and aliases",
     "TagEdge.node": "said as the tags",
-    "Sweep.runCountExpected": "a random sweep has none",
-    "ArtifactType.description": "types that are made by logging have none",
     "View.type": "the list in which a view stands says its type",
     "RunEdge.node": "runs that no page shows are asked for by their names",
-    "Run.commit": "a run's config says the same", "Run.host": "a run's config says the same",
 }  # fmt: skip
 """Fields that the report does not name as they are called."""
 
@@ -108,7 +104,7 @@ def test_no_field_is_forgotten() -> None:
                     found.add(f"{info.get_parent_type()}.{node.name.value}")
 
         visit(parse(load_document(name).text), TypeInfoVisitor(info, Nullable()))
-    hidden = {field for group in HIDDEN for field in group}
+    hidden = {field for group in (*HIDDEN, OPTIONAL) for field in group}
     # An interface's fields are hidden in the type that has them.
     hidden |= {f.replace("ArtifactSequence.", "ArtifactCollection.") for f in hidden}
     assert found - hidden - ELSEWHERE.keys() == set()
@@ -277,6 +273,20 @@ def test_null_is_not_deleted(mirror: Mirror, fields: tuple[str, ...]) -> None:
     again = mirror.sync(full=True)
     assert not again.rows
     assert not again.drift
+
+
+def test_what_somebody_has_cleared_is_gone(mirror: Mirror) -> None:
+    """Null where W&B has no other word for none is taken as it is: the sync is complete."""
+    mirror.hide(*OPTIONAL)
+    report = mirror.sync(full=True)
+    assert report.outcome == "complete", report.skipped
+    cleared = "SELECT count(*) FROM runs WHERE notes IS NULL AND group_name IS NULL AND tags = '[]'"
+    runs = mirror.warehouse.sql("SELECT count(*) FROM runs").fetchall()
+    assert mirror.warehouse.sql(cleared).fetchall() == runs
+    assert not mirror.sync().rows
+    mirror.hide()
+    assert mirror.sync(full=True).outcome == "complete"
+    mirror.check()
 
 
 @pytest.mark.parametrize("refusal", ["hidden", "denied"])

@@ -51,7 +51,6 @@ LISTED_VERSIONS = 50
 
 
 COLLECTION_FIELDS: dict[str, Source] = {
-    "description": "description",
     "createdAt": "created_at",
     "updatedAt": "updated_at",
     "tags": tag_connection,
@@ -60,14 +59,10 @@ COLLECTION_FIELDS: dict[str, Source] = {
 VERSION_FIELDS: dict[str, Source] = {
     "versionIndex": "version_index",
     "state": "state",
-    "description": "description",
-    "metadata": "metadata",
     "tags": tag_nodes,
     "digest": "digest",
     "size": "size_bytes",
     "fileCount": "file_count",
-    "commitHash": "commit_hash",
-    "historyStep": "history_step",
     "createdAt": "created_at",
     "updatedAt": "updated_at",
 }
@@ -153,8 +148,7 @@ async def _fill(
     by_type = {row["type_name"]: row for row in held_types}
     by_id = {row["collection_id"]: row for row in held}
     for node in types:
-        fields = {"description": "description", "createdAt": "created_at"}
-        untold.fill(node, by_type.get(node["name"]), fields, node["name"])
+        untold.fill(node, by_type.get(node["name"]), {"createdAt": "created_at"}, node["name"])
     for type_name, node in pairs:
         key, row = f"{type_name}/{node['name']}", by_id.pop(node["id"], None)
         if node.get("tags") and not lists_all(node["tags"]):

@@ -216,7 +216,6 @@ def _describe(streams: list[ProjectStream], context: Context, opening: Opening) 
 
 FIELDS = {
     "internalId": "internal_id",
-    "description": "description",
     "access": "access",
     "createdAt": "created_at",
     "updatedAt": "updated_at",

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wbsync.extract.rows import lists_all, nodes_of
-from wbsync.extract.runs import told_by_config
 from wbsync.extract.values import parse_time
 from wbsync.sync.context import project_filter
 from wbsync.sync.drift import UNCOMPARED, same
 from wbsync.sync.plan import LIGHT_FIELDS
-from wbsync.sync.untold import NOTHING, names_of
+from wbsync.sync.untold import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,9 +35,13 @@ def _unless_empty(column: str) -> Source:
 CLAIMS = frozenset({"historyLineCount"})
 """What W&B claims of a history: null there is no claim, which the stream of histories knows of."""
 
+OPTIONAL = frozenset({"notes", "group", "jobType", "sweepName", "tags"})
+"""Fields whose null is W&B's own word for none: what somebody has cleared is to go."""
+
 LIGHT: dict[str, Source] = {
-    **{name: column for name, column in LIGHT_FIELDS.items() if name not in CLAIMS},
-    "tags": names_of,
+    name: column
+    for name, column in LIGHT_FIELDS.items()
+    if name not in CLAIMS and name not in OPTIONAL
 }
 """Fields of a light page, to where their values are held."""
 
@@ -48,15 +51,11 @@ FIELDS: dict[str, Source] = {
     "summaryMetrics": _unless_empty("summary"),
     "systemMetrics": _unless_empty("system_summary"),
     "createdAt": "created_at",
-    "heartbeatAt": "heartbeat_at",
     "updatedAt": "updated_at",
-    "computeSeconds": "compute_seconds",
-    "eventsLineCount": "event_line_count",
-    "logLineCount": "log_line_count",
 }
 """Fields of a run, to where their values are held; those that depend on others come besides."""
 
-TELLING = ("config", "summaryMetrics", "tags", "outputArtifacts", "inputArtifacts")
+TELLING = ("config", "summaryMetrics", "outputArtifacts", "inputArtifacts")
 """Fields that, where they are not told of one run, are told of none, whatever is held of it."""
 
 DIRECTIONS = {"outputArtifacts": "logged", "inputArtifacts": "used"}
@@ -123,12 +122,9 @@ def recall_runs(
     for run_id, row in held.items():
         node = known[run_id]
         is_untold = untold.fill(node, row, FIELDS, run_id)
-        is_untold |= untold.fill(node, {**row, "node": node}, DEPENDENT, run_id)
         sources = {name: _link_source(links.get(run_id, set()), name) for name in DIRECTIONS}
         is_untold |= untold.fill(node, row, sources, run_id)
         _keep_links(node, links.get(run_id, set()))
-        if isinstance(node.get("user"), dict):
-            is_untold |= untold.fill(node["user"], row, USER, run_id)
         ids = {link[0]: {"name": link[3]} for link in links.get(run_id, ())}
         for artifact in _artifacts(node):
             is_untold |= untold.fill(artifact, ids.get(artifact["id"]), VERSION, run_id)
@@ -177,9 +173,7 @@ def _has_null_link(node: Mapping[str, Any]) -> bool:
 
 def _has_null(node: Mapping[str, Any]) -> bool:
     """Says whether something of a run is null."""
-    user = node.get("user")
-    has_half_user = isinstance(user, dict) and None in user.values()
-    return None in node.values() or has_half_user or _has_null_link(node)
+    return any(node.get(name, 0) is None for name in FIELDS) or _has_null_link(node)
 
 
 def _links(table: pa.Table) -> dict[str, set[tuple[Any, ...]]]:
@@ -213,32 +207,6 @@ def _artifact(artifact_id: str, type_name: str | None, name: str | None) -> dict
     }
 
 
-def _user(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    user = {"username": row["username"], "name": row["user_name"]}
-    return user if any(user.values()) else None
-
-
-def _unless_in_config(column: str) -> Source:
-    """Returns the source of a column that the run's config may tell as well."""
-
-    def source(row: Mapping[str, Any]) -> Any:
-        try:
-            told = told_by_config(row["node"].get("config"))
-        except ValueError:
-            return None
-        return None if told[column] == row[column] else row[column]
-
-    return source
-
-
-USER: dict[str, Source] = {"username": "username", "name": "user_name"}
 VERSION: dict[str, Source] = {
     "versionIndex": lambda link: (link["name"] or "").rpartition(":v")[2] or None
 }
-
-DEPENDENT: dict[str, Source] = {
-    "user": _user,
-    "commit": _unless_in_config("git_commit"),
-    "host": _unless_in_config("host"),
-}
-"""Further fields, whose sources also look at the node that is filled."""

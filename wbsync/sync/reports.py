@@ -35,8 +35,6 @@ PARTS = tuple(("project", name) for name in VIEW_TYPES)
 
 LISTED: dict[str, Source] = {
     "name": "name",
-    "displayName": "display_name",
-    "description": "description",
     "updatedAt": "updated_at",
 }
 FIELDS: dict[str, Source] = {
@@ -44,7 +42,6 @@ FIELDS: dict[str, Source] = {
     "type": "view_type",
     "spec": "spec",
     "createdAt": "created_at",
-    "user": lambda row: row["username"] and {"username": row["username"]},
 }
 """Fields whose null says nothing where something is held: of a listed view, and of a whole one."""
 

@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 
 
 FIELDS = {
-    "displayName": "display_name",
-    "description": "description",
     "config": "config_yaml",
-    "runCountExpected": "run_count_expected",
     "updatedAt": "updated_at",
 }
-"""Fields whose null says nothing where something is held. A sweep may lose its `bestLoss`."""
+"""Fields whose null says nothing where something is held. Names, descriptions and
+`bestLoss` may be cleared."""
 
 
 async def sync_sweeps(
