@@ -21,7 +21,6 @@ from wbsync.errors import (
     ServerError,
     TransportError,
     WbsyncError,
-    write_problem,
 )
 from wbsync.plain import plain
 
@@ -173,8 +172,7 @@ def _said(error: BaseException) -> str:
         return error.format_message()
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        problem = write_problem(error)
-        return f"{problem if problem != str(error) else error.strerror or error}{where}"
+        return f"{error.strerror or error}{where}"
     if isinstance(error, WbsyncError):
         return str(error)
     return f"this should not happen: {type(error).__name__}: {error}; -vv shows where"
