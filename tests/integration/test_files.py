@@ -179,7 +179,8 @@ def test_names_are_data_and_deleted_files_are_marked(
     assert {name for (name,) in rows(root, query)} == set(HOSTILE)
     kept = {p.relative_to(root).parts[0] for p in root.rglob("*") if p.is_file()}
     assert kept <= {
-        ".lock", "catalog", "lake", "state.sqlite", "warehouse.duckdb", "wbsync-warehouse.json",
+        ".lock", ".publish-lock", "catalog", "lake", "state.sqlite", "warehouse.duckdb",
+        "wbsync-warehouse.json",
     }  # fmt: skip
     # The run's process has not been heard of since: nothing is asked and nothing committed.
     before = len(server.requests())
