@@ -210,6 +210,64 @@ def test_histories_that_were_not_synced_are_not_taken_for_empty(zoo: Zoo, tmp_pa
     assert list(api.run("zoo/bob1").scan_history()) == []
 
 
+def test_what_a_partial_sync_left_out_is_not_taken_for_empty(zoo: Zoo, tmp_path: Path) -> None:
+    """A list is empty only where W&B's was: stream by stream, and run by run."""
+    account = {"api_key": zoo.sandbox.api_key, "base_url": zoo.sandbox.base_url}
+    api = wbsync.Api({"entity": "crew"}, warehouse=tmp_path / "w")
+    lists = {
+        "sweeps": lambda: api.project("zoo").sweeps(),
+        "reports": lambda: api.reports("zoo"),
+        "artifact types": lambda: api.artifact_types("zoo"),
+        "collections": lambda: api.project("zoo").collections(),
+        "files": lambda: api.run("zoo/odd").files(),
+        "no files": lambda: api.run("zoo/bob1").files(),
+        "keys": lambda: api.run("zoo/odd").history_keys or (),
+        "logged": lambda: api.run("zoo/maker").logged_artifacts(),
+        "used": lambda: api.run("zoo/user").used_artifacts(),
+    }
+
+    commands = set()
+
+    def unheld() -> set[str]:
+        found = set()
+        for name, read in lists.items():
+            try:
+                list(read())
+            except NotHeldError as error:
+                commands.add(str(error.command))
+                found.add(name)
+        return found
+
+    with wbsync.open(tmp_path / "w") as warehouse:
+        warehouse.sync("crew/zoo", only=["runs", "run_config", "run_summary"], **account)
+        assert unheld() == set(lists)
+        warehouse.sync("crew/zoo", only=["run_files"], runs=["long"], **account)
+        assert list(api.run("zoo/long").files())
+        assert unheld() == set(lists)
+        warehouse.sync("crew/zoo", only=["sweeps", "artifacts"], **account)
+        assert unheld() == {"reports", "files", "no files", "keys"}
+        assert commands == {"wbsync sync crew/zoo"}
+        assert len(api.project("zoo").sweeps()) == 2
+        version = api.artifact("zoo/net:prod")
+        with pytest.raises(NotHeldError, match="`wbsync sync crew`"):
+            _ = version.linked_artifacts
+        warehouse.sync("crew/zoo", **account)
+        assert unheld() == set()
+        assert len(version.linked_artifacts) == 2
+        assert list(api.run("zoo/bob1").files()) == []
+        assert list(api.project("zoo").sweeps(filters={"state": "nope"})) == []
+        files = warehouse.sql(
+            "SELECT (SELECT sum(held_rows) FROM ledger WHERE table_name = 'run_files')"
+            " - (SELECT count(*) FROM run_files)"
+        )
+        assert files.fetchall() == [(0,)]
+        before = warehouse.sql("SELECT bookmark, synced_at FROM projects").fetchall()
+        assert "sweeps" in json.loads(before[0][0])["held"]
+        report = warehouse.sync("crew/zoo", **account)
+        assert report.rows == {}
+        assert warehouse.sql("SELECT bookmark, synced_at FROM projects").fetchall() == before
+
+
 READ_ONLY = (
     "run.delete(delete_artifacts=True)", "run.stop()",
     "run.upload_file('x')", "run.update_state('failed')", "run.use_artifact(None)",
