@@ -296,7 +296,7 @@ class Run(Record):
         if stream != "default":
             rows = history.system(samples)
         elif keys:
-            rows = history.sampled_keys([x_axis, *keys], samples)
+            rows = history.sampled_keys([x_axis, *keys], samples, lambda: self.summary_metrics)
         else:
             rows = history.sampled(samples, self.summary_metrics)
         if not rows:
