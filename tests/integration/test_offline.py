@@ -134,6 +134,21 @@ def test_filters_and_orders_find_the_same_runs_in_the_same_order(zoo: Zoo) -> No
     assert sum(bool(count) for count, _ in zoo.said["found"]) >= 60
 
 
+def test_columns_show_what_is_a_dictionary(zoo: Zoo) -> None:
+    """As JSON, be it one in all runs or a number in others; a key that begins alike is none."""
+    names = ["run_id", "summary.val/loss", "summary.val/loss.min", "summary.best", "config.a"]
+    with wbsync.open(zoo.root) as warehouse:
+        chosen = {"name": {"$in": ["bob2", "odd", "long"]}}
+        rows = warehouse.runs("crew/zoo", chosen, "-name", names)
+        shown = {row[0]: row[1:] for row in rows.fetchall()}
+    best = {"acc": 0.9, "at": 2**60}
+    assert shown["long"] == (None, None, None, None)
+    assert shown["bob2"][1:3] == (2.0, "1.0")
+    assert json.loads(shown["bob2"][0]) == {"min": 2}
+    assert shown["odd"][:2] == (None, None)
+    assert json.loads(shown["odd"][2]) == best
+
+
 @pytest.mark.parametrize("script", guide_scripts.SCRIPTS)
 def test_scripts_of_the_guide_print_the_same(
     zoo: Zoo, script: str, monkeypatch: pytest.MonkeyPatch
