@@ -197,6 +197,19 @@ def test_what_is_not_held_names_the_command_that_brings_it(
         eval(expression, {"api": api, "SWEEP": object_facts.sweep_path(api)})
     assert NOT_HELD[expression] in str(caught.value)
     assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, wbsync.CommError)
+    is_attribute = "wandb.Api()" in NOT_HELD[expression]
+    assert isinstance(caught.value, AttributeError) == is_attribute
+    assert wbsync.errors.CommError is wbsync.CommError
+
+
+def test_what_no_sync_brings_is_no_attribute(zoo: Zoo) -> None:
+    """`hasattr` and `getattr` with a default do not raise; a property that is not held does."""
+    run = zoo.api().run("zoo/odd")
+    assert not hasattr(run, "description")
+    assert getattr(run, "dir", "none") == "none"
+    assert hasattr(run, "state")
+    assert hasattr(zoo.api().project("zoo"), "sweeps")
 
 
 def test_histories_that_were_not_synced_are_not_taken_for_empty(zoo: Zoo, tmp_path: Path) -> None:
