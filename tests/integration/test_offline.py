@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wbsync
-from wbsync.errors import NotHeldError, ReadOnlyError
+from wbsync.errors import NotHeldError, QueryError, ReadOnlyError
 from wbsync.sandbox.process import Sandbox
 
 if TYPE_CHECKING:
@@ -147,6 +147,20 @@ def test_columns_show_what_is_a_dictionary(zoo: Zoo) -> None:
     assert json.loads(shown["bob2"][0]) == {"min": 2}
     assert shown["odd"][:2] == (None, None)
     assert json.loads(shown["odd"][2]) == best
+
+
+def test_wide_history_drops_no_kind_of_value(zoo: Zoo) -> None:
+    """Media and lists come as JSON, numbers as such; a key that no run has is an error."""
+    with wbsync.open(zoo.root) as warehouse:
+        keys = ["loss", "list", "image", "nested.x.y"]
+        result = warehouse.history("crew/zoo", keys, runs=["odd"]).arrow()
+        rows = {row["step"]: row for row in result.to_pylist()}
+        assert json.loads(rows[3]["list"]) == [3, 3.5]
+        assert (rows[3]["loss"], rows[3]["nested.x.y"], rows[3]["image"]) == (0.25, 3.0, None)
+        assert json.loads(rows[30]["image"])["_type"] == "image-file"
+        for key, near in (("los", "'loss'"), ("nested", "'nested.x.y'"), ("§", "history_keys")):
+            with pytest.raises(QueryError, match=near):
+                warehouse.history("crew/zoo", ["loss", key])
 
 
 @pytest.mark.parametrize("script", guide_scripts.SCRIPTS)
