@@ -310,6 +310,26 @@ def test_what_a_partial_sync_left_out_is_not_taken_for_empty(zoo: Zoo, tmp_path:
         assert warehouse.sql("SELECT bookmark, synced_at FROM projects").fetchall() == before
 
 
+def test_a_name_that_nothing_is_called_is_no_empty_answer(
+    zoo: Zoo, wbsync_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """An unknown project is an error, an unknown metric a hint; both name the nearest."""
+
+    def call(*command: str) -> tuple[int, str]:
+        done = wbsync_cli(zoo.sandbox, *command, warehouse=zoo.root)
+        return done.returncode, done.stderr
+
+    for command in (
+        ("runs", "crew/zo"), ("query", "leaderboard", "--project", "crew/zo", "--metric", "loss"),
+    ):  # fmt: skip
+        code, said = call(*command)
+        assert (code, "did you mean 'crew/zoo'?" in said) == (2, True)
+    code, said = call("query", "leaderboard", "--project", "crew/zoo", "--metric", "los")
+    assert (code, "did you mean 'loss'?" in said) == (0, True)
+    code, said = call("runs", "crew/zoo", "--filter", '{"name": "nope"}')
+    assert (code, "nothing that is held of crew/zoo passes" in said) == (0, True)
+
+
 READ_ONLY = (
     "run.delete(delete_artifacts=True)", "run.stop()",
     "run.upload_file('x')", "run.update_state('failed')", "run.use_artifact(None)",
