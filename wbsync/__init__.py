@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wbsync import errors
+    from wbsync.errors import CommError
     from wbsync.offline import Api
     from wbsync.warehouse import Warehouse
 
 __version__ = "0.1.0"
 
-__all__ = ["Api", "__version__", "open"]
+__all__ = ["Api", "CommError", "__version__", "errors", "open"]
 
 
 def open(directory: str | Path | None = None) -> Warehouse:  # noqa: A001
@@ -33,4 +36,10 @@ def __getattr__(name: str) -> Any:
         from wbsync.offline import Api
 
         return Api
+    if name == "errors":
+        return importlib.import_module("wbsync.errors")
+    if name == "CommError":
+        from wbsync.errors import CommError
+
+        return CommError
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

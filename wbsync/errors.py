@@ -6,7 +6,7 @@
                           NotFoundError GraphQLError ResponseShapeError SignedUrlExpiredError*
       ExtractError
       WarehouseError      SchemaMismatchError CommitConflictError* MigrationError LockedError
-                          NotHeldError ReadOnlyError
+                          CommError: NotHeldError (NotHeldAttributeError); ReadOnlyError
       QueryError          StatementRefusedError EngineError
       DownloadError       DigestError UnsafePathError
       FilterError         FilterSyntaxError UnknownFieldError UnsupportedOperatorError
@@ -154,7 +154,15 @@ class LockedError(WarehouseError):
     """Another sync holds the warehouse."""
 
 
-class NotHeldError(WarehouseError, ValueError):
+class CommError(WarehouseError):
+    """What scripts that were written for the wandb SDK catch where a thing is not to be found.
+
+    The SDK raises its class of this name there; `except wandb.CommError` goes on working with
+    `import wbsync as wandb`.
+    """
+
+
+class NotHeldError(CommError, ValueError):
     """What is asked for is not in the warehouse; a ValueError as the wandb SDK raises there."""
 
     def __init__(self, what: str, command: str | None = None) -> None:
@@ -162,6 +170,10 @@ class NotHeldError(WarehouseError, ValueError):
         super().__init__(f"{what} is not in this warehouse; {hint}")
         self.command = command
         """Command that would bring it, None where none does."""
+
+
+class NotHeldAttributeError(NotHeldError, AttributeError):
+    """An attribute whose content no sync brings: `hasattr` and `getattr` take it for missing."""
 
 
 class ReadOnlyError(WarehouseError):

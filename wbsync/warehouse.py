@@ -409,14 +409,15 @@ class Warehouse:
 
         Returns:
             run_id (string), step (int64), row (int64), then each key as double, null where it was
-            not logged.
+            not logged. A key that holds texts, media or lists in all runs is a string: the text, or
+            JSON. Of a key that holds numbers in some, only these; the table history has the rest.
 
         Raises:
             ConfigError: The project is not `ENTITY/PROJECT`.
             ValueError: No key is named, or a text stands where a list is wanted.
-            QueryError: The warehouse does not hold the project.
+            QueryError: The warehouse does not hold the project, or no run of it has such a key.
         """
-        from wbsync.query.wide import wide_history
+        from wbsync.query.wide import texts_among, wide_history
 
         if not keys:
             raise ValueError("name at least one key")
@@ -428,7 +429,8 @@ class Warehouse:
         )
         if not held.fetchall():
             raise QueryError(f"{path} is not in this warehouse; sync it first")
-        query, parameters, names = wide_history(path, keys, runs)
+        texts = texts_among(self._open(), path, keys)
+        query, parameters, names = wide_history(path, keys, runs, texts)
         return self._open().run_trusted(query, parameters, names=names)
 
     def runs(

@@ -10,7 +10,7 @@ CREATE TABLE projects (
     updated_at TIMESTAMP, -- When W&B says it last changed.
     run_count BIGINT, -- Runs that W&B claims at the last sync.
     sweep_count BIGINT, -- Sweeps that W&B claims at the last sync.
-    bookmark VARCHAR, -- Up to where this project's runs are known to be complete, as JSON; NULL before a first full walk has ended.
+    bookmark VARCHAR, -- Up to where this project's runs are known to be complete, and under `held` which tables of the project as a whole were read to their end, as JSON; NULL before either is known.
     deleted_at TIMESTAMP, -- When a sync first found that W&B no longer has it; NULL while it exists.
     synced_at TIMESTAMP NOT NULL, -- When wbsync read this row from W&B.
     PRIMARY KEY (entity, project)

@@ -68,6 +68,8 @@ FILTERS: list[Any] = [
     {"summary_metrics.acc": {"$gte": 0.5}},
     {"summary_metrics.acc": {"$exists": True}},
     {"summary_metrics.acc": None},
+    {"summary_metrics.best": {"$exists": True}},
+    {"summary_metrics.deep": {"$exists": True}},
     {"summary_metrics.deep.x": 2},
     {"summary_metrics.Loss": 29},
     {"summary_metrics.best.acc": {"$gt": 0.8}},
@@ -87,7 +89,8 @@ ORDERS = [
     "+created_at", "-created_at", "created_at", "+display_name",
     "+summary_metrics.loss", "-summary_metrics.loss", "+summary_metrics.acc",
     "-summary_metrics.acc", "+config.lr", "-config.lr.value", "-config.lr", "+name", "-name",
-    "+state", "-summary_metrics.deep.x",
+    "+state", "-summary_metrics.deep.x", "-summary_metrics.deep", "+summary_metrics.best",
+    "-config.nested", "+config.wrap", "-summary_metrics.val/loss",
 ]  # fmt: skip
 
 PAIRS: list[tuple[Any, str]] = [

@@ -158,7 +158,10 @@ def others() -> None:
             tags=["bob", f"t{index}"], state="running", project=PROJECT,
             entity=TEAM, display=f"Bob's {index}",
             summary=json.dumps(
-                {"loss": 3 - index, "acc": index / 4, "deep": {"x": index}, "nan": float("nan")}
+                {
+                    "loss": 3 - index, "acc": index / 4, "deep": {"x": index},
+                    "nan": float("nan"), "best": index / 2, "val/loss": {"min": index},
+                }
             ),
         )  # fmt: skip
         assert "errors" not in answer, answer

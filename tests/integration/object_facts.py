@@ -69,6 +69,11 @@ FACTS: dict[str, str] = {
     "run.history keys": f"api.run('{P}/odd').history(keys=['loss', 'Loss'], pandas=False)",
     "run.history rare": f"api.run('{P}/long').history(keys=['loss', 'rare'], pandas=False)",
     "run.history nested key": f"api.run('{P}/odd').history(keys=['nested.x.y'], pandas=False)",
+    "run.history dictionary": f"api.run('{P}/odd').history(keys=['nested'], pandas=False)",
+    "run.history dictionary and key": f"api.run('{P}/odd').history(keys=['nested', 'loss'],"
+    " samples=7, pandas=False)",
+    "run.history part of it": f"api.run('{P}/odd').history(keys=['nested.x', 'nested.z'],"
+    " pandas=False)",
     "run.history not finite": f"api.run('{P}/odd').history(keys=['nan', 'inf'], pandas=False)",
     "run.history odd keys": f"api.run('{P}/odd').history(keys=['a/b', 'a b', 'größe'],"
                             " pandas=False)",

@@ -83,6 +83,7 @@ def test_an_older_warehouse_is_migrated(
                 pass
         with held(older, quiet) as holding:
             assert verify(holding, (), quiet, deep=True).problems == []
+        query = query.replace("ORDER", "WHERE table_name <> 'run_files' ORDER")  # None synced yet.
         assert ledger_of(older, query) == ledger_of(root, query)
 
         # Counts go on from the migrated ones; new columns are written.

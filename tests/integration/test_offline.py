@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wbsync
-from wbsync.errors import NotHeldError, ReadOnlyError
+from wbsync.errors import NotHeldError, QueryError, ReadOnlyError
 from wbsync.sandbox.process import Sandbox
 
 if TYPE_CHECKING:
@@ -134,6 +134,35 @@ def test_filters_and_orders_find_the_same_runs_in_the_same_order(zoo: Zoo) -> No
     assert sum(bool(count) for count, _ in zoo.said["found"]) >= 60
 
 
+def test_columns_show_what_is_a_dictionary(zoo: Zoo) -> None:
+    """As JSON, be it one in all runs or a number in others; a key that begins alike is none."""
+    names = ["run_id", "summary.val/loss", "summary.val/loss.min", "summary.best", "config.a"]
+    with wbsync.open(zoo.root) as warehouse:
+        chosen = {"name": {"$in": ["bob2", "odd", "long"]}}
+        rows = warehouse.runs("crew/zoo", chosen, "-name", names)
+        shown = {row[0]: row[1:] for row in rows.fetchall()}
+    best = {"acc": 0.9, "at": 2**60}
+    assert shown["long"] == (None, None, None, None)
+    assert shown["bob2"][1:3] == (2.0, "1.0")
+    assert json.loads(shown["bob2"][0]) == {"min": 2}
+    assert shown["odd"][:2] == (None, None)
+    assert json.loads(shown["odd"][2]) == best
+
+
+def test_wide_history_drops_no_kind_of_value(zoo: Zoo) -> None:
+    """Media and lists come as JSON, numbers as such; a key that no run has is an error."""
+    with wbsync.open(zoo.root) as warehouse:
+        keys = ["loss", "list", "image", "nested.x.y"]
+        result = warehouse.history("crew/zoo", keys, runs=["odd"]).arrow()
+        rows = {row["step"]: row for row in result.to_pylist()}
+        assert json.loads(rows[3]["list"]) == [3, 3.5]
+        assert (rows[3]["loss"], rows[3]["nested.x.y"], rows[3]["image"]) == (0.25, 3.0, None)
+        assert json.loads(rows[30]["image"])["_type"] == "image-file"
+        for key, near in (("los", "'loss'"), ("nested", "'nested.x.y'"), ("§", "history_keys")):
+            with pytest.raises(QueryError, match=near):
+                warehouse.history("crew/zoo", ["loss", key])
+
+
 @pytest.mark.parametrize("script", guide_scripts.SCRIPTS)
 def test_scripts_of_the_guide_print_the_same(
     zoo: Zoo, script: str, monkeypatch: pytest.MonkeyPatch
@@ -182,6 +211,19 @@ def test_what_is_not_held_names_the_command_that_brings_it(
         eval(expression, {"api": api, "SWEEP": object_facts.sweep_path(api)})
     assert NOT_HELD[expression] in str(caught.value)
     assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, wbsync.CommError)
+    is_attribute = "wandb.Api()" in NOT_HELD[expression]
+    assert isinstance(caught.value, AttributeError) == is_attribute
+    assert wbsync.errors.CommError is wbsync.CommError
+
+
+def test_what_no_sync_brings_is_no_attribute(zoo: Zoo) -> None:
+    """`hasattr` and `getattr` with a default do not raise; a property that is not held does."""
+    run = zoo.api().run("zoo/odd")
+    assert not hasattr(run, "description")
+    assert getattr(run, "dir", "none") == "none"
+    assert hasattr(run, "state")
+    assert hasattr(zoo.api().project("zoo"), "sweeps")
 
 
 def test_histories_that_were_not_synced_are_not_taken_for_empty(zoo: Zoo, tmp_path: Path) -> None:
@@ -208,6 +250,84 @@ def test_histories_that_were_not_synced_are_not_taken_for_empty(zoo: Zoo, tmp_pa
         list(run.console_logs())
     assert api.run("zoo/empty").history(pandas=False) == []
     assert list(api.run("zoo/bob1").scan_history()) == []
+
+
+def test_what_a_partial_sync_left_out_is_not_taken_for_empty(zoo: Zoo, tmp_path: Path) -> None:
+    """A list is empty only where W&B's was: stream by stream, and run by run."""
+    account = {"api_key": zoo.sandbox.api_key, "base_url": zoo.sandbox.base_url}
+    api = wbsync.Api({"entity": "crew"}, warehouse=tmp_path / "w")
+    lists = {
+        "sweeps": lambda: api.project("zoo").sweeps(),
+        "reports": lambda: api.reports("zoo"),
+        "artifact types": lambda: api.artifact_types("zoo"),
+        "collections": lambda: api.project("zoo").collections(),
+        "files": lambda: api.run("zoo/odd").files(),
+        "no files": lambda: api.run("zoo/bob1").files(),
+        "keys": lambda: api.run("zoo/odd").history_keys or (),
+        "logged": lambda: api.run("zoo/maker").logged_artifacts(),
+        "used": lambda: api.run("zoo/user").used_artifacts(),
+    }
+
+    commands = set()
+
+    def unheld() -> set[str]:
+        found = set()
+        for name, read in lists.items():
+            try:
+                list(read())
+            except NotHeldError as error:
+                commands.add(str(error.command))
+                found.add(name)
+        return found
+
+    with wbsync.open(tmp_path / "w") as warehouse:
+        warehouse.sync("crew/zoo", only=["runs", "run_config", "run_summary"], **account)
+        assert unheld() == set(lists)
+        warehouse.sync("crew/zoo", only=["run_files"], runs=["long"], **account)
+        assert list(api.run("zoo/long").files())
+        assert unheld() == set(lists)
+        warehouse.sync("crew/zoo", only=["sweeps", "artifacts"], **account)
+        assert unheld() == {"reports", "files", "no files", "keys"}
+        assert commands == {"wbsync sync crew/zoo"}
+        assert len(api.project("zoo").sweeps()) == 2
+        version = api.artifact("zoo/net:prod")
+        with pytest.raises(NotHeldError, match="`wbsync sync crew`"):
+            _ = version.linked_artifacts
+        warehouse.sync("crew/zoo", **account)
+        assert unheld() == set()
+        assert len(version.linked_artifacts) == 2
+        assert list(api.run("zoo/bob1").files()) == []
+        assert list(api.project("zoo").sweeps(filters={"state": "nope"})) == []
+        files = warehouse.sql(
+            "SELECT (SELECT sum(held_rows) FROM ledger WHERE table_name = 'run_files')"
+            " - (SELECT count(*) FROM run_files)"
+        )
+        assert files.fetchall() == [(0,)]
+        before = warehouse.sql("SELECT bookmark, synced_at FROM projects").fetchall()
+        assert "sweeps" in json.loads(before[0][0])["held"]
+        report = warehouse.sync("crew/zoo", **account)
+        assert report.rows == {}
+        assert warehouse.sql("SELECT bookmark, synced_at FROM projects").fetchall() == before
+
+
+def test_a_name_that_nothing_is_called_is_no_empty_answer(
+    zoo: Zoo, wbsync_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """An unknown project is an error, an unknown metric a hint; both name the nearest."""
+
+    def call(*command: str) -> tuple[int, str]:
+        done = wbsync_cli(zoo.sandbox, *command, warehouse=zoo.root)
+        return done.returncode, done.stderr
+
+    for command in (
+        ("runs", "crew/zo"), ("query", "leaderboard", "--project", "crew/zo", "--metric", "loss"),
+    ):  # fmt: skip
+        code, said = call(*command)
+        assert (code, "did you mean 'crew/zoo'?" in said) == (2, True)
+    code, said = call("query", "leaderboard", "--project", "crew/zoo", "--metric", "los")
+    assert (code, "did you mean 'loss'?" in said) == (0, True)
+    code, said = call("runs", "crew/zoo", "--filter", '{"name": "nope"}')
+    assert (code, "nothing that is held of crew/zoo passes" in said) == (0, True)
 
 
 READ_ONLY = (

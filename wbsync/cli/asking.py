@@ -50,6 +50,7 @@ def ask_and_write(
     from wbsync.query import Engine
     from wbsync.query.asking import ask, build_question
     from wbsync.query.filters import kind_of
+    from wbsync.query.nearness import check_project
 
     names = kind_of(kind).columns
     if columns is not None:
@@ -61,6 +62,8 @@ def ask_and_write(
     with Engine.open(shared.root()) as engine:
         result = ask(engine, question)
         if not result.preview(1)[0]:
+            if path and kind_of(kind).scope == ("entity", "project"):
+                check_project(engine, path.strip())
             place = f" of {path}" if path else ""
             shared.say.note(f"nothing that is held{place} passes; `wbsync status` shows what is")
         output.write(result, shared.say)

@@ -173,5 +173,24 @@ def _run(
     with open_engine(shared, on, lake) as engine:
         result = run_query(engine, query, values, now)
         if not result.preview(1)[0]:
+            if on is None:
+                _explain(engine, values, shared)
             shared.say.note("no rows: nothing that is held answers this")
         output.write(result, shared.say)
+
+
+def _explain(engine: Any, values: dict[str, Any], shared: Globals) -> None:
+    """Says what of an empty answer's values nothing held is called.
+
+    Raises:
+        ConfigError: The project is not held.
+    """
+    from wbsync.query.nearness import check_project, nearest_metric
+
+    if values.get("project"):
+        check_project(engine, str(values["project"]))
+    if values.get("metric"):
+        near = nearest_metric(engine, str(values["metric"]))
+        if near is not None:
+            hint = f"did you mean {near!r}?" if near else "the table history_keys has all"
+            shared.say.note(f"no run that is held has the metric {values['metric']!r}; {hint}")

@@ -72,6 +72,13 @@ SELECT r.entity, v.* FROM registry_versions v JOIN registries r USING (organizat
 WHERE v.artifact_id = $id ORDER BY v.linked_at, v.membership_id
 """
 
+_ENTITY = "SELECT 1 FROM entities WHERE entity = $entity"
+
+_SOURCE = """
+SELECT source_entity, source_project FROM registry_versions
+WHERE artifact_id = $id AND source_entity IS NOT NULL AND source_project IS NOT NULL LIMIT 1
+"""
+
 
 class Artifact(Record):
     """A version of an artifact, in its source collection or where it is linked to."""
@@ -175,6 +182,9 @@ class Artifact(Record):
         if self._attrs["is_link"]:
             return []
         rows = self._reader.rows(_LINKS, id=self._attrs["id"])
+        if not rows and not self._reader.rows(_ENTITY, entity=self._row["entity"]):
+            what = f"where {self.source_qualified_name} is linked to"
+            raise NotHeldError(what, f"wbsync sync {self._row['entity']}")
         return [Artifact(self._reader, self._row, link_of(row)) for row in rows]
 
     @property
@@ -463,12 +473,20 @@ class RunArtifacts(Held[Artifact]):
         rows = read_versions(self._reader, [row["artifact_id"] for row in found])
         for row in found:
             if row["artifact_id"] not in rows:
-                raise NotHeldError(
-                    f"the artifact {row['artifact_name']} that {'/'.join(run.path)}"
-                    f" {self._direction}",
-                    "wbsync sync ENTITY/PROJECT of the project that logged it",
-                )
+                what = f"the artifact {row['artifact_name']} that {'/'.join(run.path)}"
+                raise NotHeldError(f"{what} {self._direction}", self._command(row["artifact_id"]))
         return [Artifact(self._reader, rows[row["artifact_id"]]) for row in found]
+
+    def _command(self, artifact_id: str) -> str:
+        """Returns the command that brings a version: W&B does not tell of which project it is."""
+        run = self.run
+        for row in self._reader.rows(_SOURCE, id=artifact_id):
+            return f"wbsync sync {row['source_entity']}/{row['source_project']}"
+        try:
+            self._reader.check_read("artifact_types", run.entity, run.project)
+        except NotHeldError as error:
+            return str(error.command)
+        return f"wbsync sync {run.entity} --only artifacts"
 
     def __repr__(self) -> str:
         return f"<RunArtifacts {self._direction} by {'/'.join(self.run.path)} ({len(self)})>"

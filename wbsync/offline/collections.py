@@ -208,6 +208,8 @@ class ArtifactCollections(Held[ArtifactCollection]):
             scope["type_name"] = self.type_name
         order = self.order or "-created_at"
         rows = self._reader.select("collections", scope, self.filters, order).to_pylist()
+        if not rows:
+            self._reader.check_read("artifact_types", self.entity, self.project)
         return [ArtifactCollection(self._reader, row) for row in rows]
 
     def __repr__(self) -> str:
@@ -269,6 +271,8 @@ class ArtifactTypes(Held[ArtifactType]):
             " ORDER BY created_at, type_id",
             entity=self.entity, project=self.project,
         )  # fmt: skip
+        if not rows:
+            self._reader.check_read("artifact_types", self.entity, self.project)
         return [ArtifactType(self._reader, row) for row in rows]
 
     def __repr__(self) -> str:

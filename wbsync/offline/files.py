@@ -34,6 +34,11 @@ SELECT * FROM run_files
 WHERE entity = $entity AND project = $project AND run_id = $run ORDER BY name
 """
 
+_LISTED = """
+SELECT 1 FROM ledger WHERE entity = $entity AND project = $project AND run_id = $run
+  AND table_name = 'run_files'
+"""
+
 _LINES = """
 SELECT number, timestamp, level, label, line FROM console_logs
 WHERE entity = $entity AND project = $project AND run_id = $run ORDER BY number
@@ -208,12 +213,9 @@ class Files(Held[File]):
         ]
 
     def _check_held(self) -> None:
-        """Raises NotHeldError where no file of the project is held: they were not synced."""
+        """Raises NotHeldError where no sync has listed the run's files."""
         run = self.run
-        found = self._reader.rows(
-            "SELECT 1 FROM run_files WHERE entity = $entity AND project = $project LIMIT 1",
-            entity=run.entity, project=run.project,
-        )  # fmt: skip
+        found = self._reader.rows(_LISTED, entity=run.entity, project=run.project, run=run.id)
         if not found:
             raise not_held(f"the list of files of {'/'.join(run.path)}", run.entity, run.project)
 

@@ -13,7 +13,7 @@ from wbsync.extract.values import parse_json
 from wbsync.model import MAX_EXACT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -29,9 +29,9 @@ GROUP BY step, row ORDER BY step NULLS FIRST, row
 
 _PLACES_OF_KEYS = """
 SELECT step, row FROM history
+JOIN (SELECT unnest($keys) AS key, unnest($heads) AS head) wanted USING (key)
 WHERE entity = $entity AND project = $project AND run_id = $run
-  AND key IN (SELECT unnest($keys))
-GROUP BY step, row HAVING count(DISTINCT key) = $count ORDER BY step NULLS FIRST, row
+GROUP BY step, row HAVING count(DISTINCT head) = $count ORDER BY step NULLS FIRST, row
 """
 
 _CELLS = """
@@ -64,6 +64,9 @@ WHERE entity = $entity AND project = $project AND run_id = $run ORDER BY step
 
 CELLS_AT_ONCE = 1_000_000
 
+_RUNNING = frozenset({"_timestamp", "_runtime"})
+"""Keys of W&B's own, which hold numbers in every run."""
+
 
 class History:
     """The history of one run."""
@@ -84,14 +87,33 @@ class History:
         found = self._at(self._places(_PLACES), samples, None)
         return [_nested(row, shape) for row in found]
 
-    def sampled_keys(self, keys: Sequence[str], samples: int) -> list[Row]:
-        """Returns at most so many of the rows that hold all of these keys, with these alone."""
+    def sampled_keys(
+        self, keys: Sequence[str], samples: int, shape: Callable[[], dict[str, Any]]
+    ) -> list[Row]:
+        """Returns at most so many of the rows that hold all of these keys, with these alone.
+
+        Args:
+            keys: Keys as they were logged; one that holds a dictionary comes as that.
+            samples: Most rows.
+            shape: Returns the run's summary, which tells a dotted key from a nested one.
+        """
         wanted = [k for k in dict.fromkeys(keys) if k != "_step"]
-        if wanted:
-            places = self._places(_PLACES_OF_KEYS, keys=wanted, count=len(wanted))
-        else:
-            places = self._places(_PLACES)
-        found = self._at(places, samples, wanted or None)
+        if not wanted:
+            found = self._at(self._places(_PLACES), samples, None)
+            return [{key: row.get(key) for key in dict.fromkeys(keys)} for row in found]
+        heads = {key: key for key in wanted}
+        parts: dict[str, list[str]] = {}
+        names = self._names() if any(key not in _RUNNING for key in wanted) else []
+        for head, name in ((h, n) for n in names for h in wanted if n.startswith(f"{h}.")):
+            path = _path(name, shape())
+            if path is None and head not in names:
+                path = [head, *name[len(head) + 1 :].split(".")]
+            if path is not None and path[0] == head and name not in heads:
+                heads[name], parts[name] = head, path
+        places = self._places(
+            _PLACES_OF_KEYS, keys=[*heads], heads=[*heads.values()], count=len(wanted)
+        )
+        found = [_opened(row, parts) for row in self._at(places, samples, [*heads])]
         return [{key: row.get(key) for key in dict.fromkeys(keys)} for row in found]
 
     def scan(self, keys: Sequence[str] | None, low: int, high: int) -> Iterator[Row]:
@@ -217,16 +239,22 @@ def _nested(row: Row, shape: dict[str, Any]) -> Row:
     >>> _nested({"a.b": 1, "c.d": 2}, {"a": {"b": 5}, "c.d": 6})
     {'a': {'b': 1}, 'c.d': 2}
     """
+    paths = {key: path for key in row if "." in key and (path := _path(key, shape))}
+    return _opened(row, paths)
+
+
+def _opened(row: Row, paths: Mapping[str, list[str]]) -> Row:
+    """Returns a row with some of its keys opened along paths."""
     out: Row = {}
     for key, value in row.items():
-        path = _path(key, shape) if "." in key else None
-        if path is None:
-            out[key] = value
-            continue
-        inner = out
+        path = paths.get(key, [key])
+        inner: Any = out
         for part in path[:-1]:
-            inner = inner.setdefault(part, {})
-        inner[path[-1]] = value
+            inner = inner.setdefault(part, {}) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner[path[-1]] = value
+        else:
+            out[key] = value
     return out
 
 

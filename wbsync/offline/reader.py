@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import NotHeldError, QueryError
@@ -96,6 +97,22 @@ class Reader:
         if not rows:
             raise not_held(f"{entity}/{project}", entity, project)
         return rows[0]
+
+    def check_read(self, table: str, entity: str, project: str) -> None:
+        """Says what an empty list means: that W&B has none, or that they were never read.
+
+        Args:
+            table: Table of things of the project as a whole, the first that its stream fills.
+            entity: Entity that owns the project.
+            project: Project.
+
+        Raises:
+            NotHeldError: No sync has read them to their end.
+        """
+        bookmark = json.loads(self.project(entity, project)["bookmark"] or "{}")
+        if table not in bookmark.get("held", ()):
+            what = f"the list of {table.replace('_', ' ')} of {entity}/{project}"
+            raise not_held(what, entity, project)
 
 
 def not_held(what: str, entity: str, project: str, options: str = "") -> NotHeldError:

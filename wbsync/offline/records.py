@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from wbsync.errors import NotHeldError, ReadOnlyError
+from wbsync.errors import NotHeldAttributeError, ReadOnlyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Record:
         if name in self._refused:
             return partial(refuse, f"{type(self).__name__}.{name}()")
         if name in self._unheld:
-            raise NotHeldError(f"{type(self).__name__}.{name}")
+            raise NotHeldAttributeError(f"{type(self).__name__}.{name}")
         raise AttributeError(f"{self!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:

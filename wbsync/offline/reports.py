@@ -117,6 +117,8 @@ class Reports(Held[BetaReport]):
     def _load(self) -> list[BetaReport]:
         entity, project = self._path
         rows = self._reader.rows(_REPORTS, entity=entity, project=project, name=self.name)
+        if not rows:
+            self._reader.check_read("reports", entity, project)
         return [BetaReport(self._reader, row) for row in rows]
 
     def __repr__(self) -> str:

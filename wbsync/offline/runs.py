@@ -246,6 +246,7 @@ class Run(Record):
         rows = self._reader.rows(_KEYS, **self._where)
         counts = {row["key"]: parse_json(row["types"]) or {} for row in rows}
         if not rows:
+            self._check_held("default")
             return None
         counts["_step"] = {"number": self._row["history_line_count"]}
         return {
@@ -295,7 +296,7 @@ class Run(Record):
         if stream != "default":
             rows = history.system(samples)
         elif keys:
-            rows = history.sampled_keys([x_axis, *keys], samples)
+            rows = history.sampled_keys([x_axis, *keys], samples, lambda: self.summary_metrics)
         else:
             rows = history.sampled(samples, self.summary_metrics)
         if not rows:

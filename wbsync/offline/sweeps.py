@@ -163,6 +163,8 @@ class Sweeps(Held[Sweep]):
     def _load(self) -> list[Sweep]:
         scope = {"entity": self.entity, "project": self.project}
         rows = self._reader.select("sweeps", scope, self._filters, "-created_at").to_pylist()
+        if not rows:
+            self._reader.check_read("sweeps", self.entity, self.project)
         return [Sweep(self._reader, row) for row in rows]
 
     def __repr__(self) -> str:

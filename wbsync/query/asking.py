@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import ConfigError
 from wbsync.query.filters import Question, build_select, kind_of, parse_filter, parse_order
-from wbsync.query.filters.leaf_types import build_leaf_types, leaf_keys, leaf_type
+from wbsync.query.filters.leaf_types import (
+    build_leaf_types,
+    build_objects,
+    leaf_keys,
+    leaf_type,
+    lies_below,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,6 +104,10 @@ def with_types(engine: Engine, question: Question) -> Question:
         }
         for column, candidates in named.items():
             found = leaf_type(candidates, counts)
+            if found != "object" and lies_below(candidates, counts):
+                # An object in some runs, or merely another key that begins alike.
+                objects = build_objects(question, column).sql("duckdb")
+                found = None if engine.run_trusted(objects).fetchall() else found
             if found is not None:
                 types[column] = found
     return question.with_types(types)

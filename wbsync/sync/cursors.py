@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, astuple, dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from wbsync import __version__
 from wbsync.checksum import Content
@@ -108,11 +108,15 @@ class Cursors:
         found = self._state.cursors(self._table, project.entity, project.project)
         return {name: decode(kind, text) for name, text in found.items() if text != NOTHING}
 
-    def committed(self, since: int | None) -> dict[RunPath, Cursor | None]:
+    @overload
+    def committed(self, since: int | None) -> dict[RunPath, Cursor | None]: ...
+    @overload
+    def committed(self, since: int | None, kind: type[Kind]) -> dict[RunPath, Kind | None]: ...
+    def committed(self, since: int | None, kind: type[Any] = Cursor) -> dict[RunPath, Any]:
         """Returns the newest cursors of the runs that commits after a version wrote, or forgot."""
         found = self._newest(since).items()
         return {
-            RunPath(*run): decode(Cursor, text) if text != NOTHING else None for run, text in found
+            RunPath(*run): decode(kind, text) if text != NOTHING else None for run, text in found
         }
 
     def owners(self, kind: type[Kind]) -> dict[tuple[str, str, str], Kind]:

@@ -3,15 +3,21 @@
 Each commit of history or system metrics carries the cursors of the runs it wrote, and a cursor
 counts and sums what it vouches for. The ledger is those cursors as a table. Its own commits say
 which versions of the tables they have seen, so one that was never made is made by the next sync.
+
+Lists of files are in it, too, without a checksum: so a run without files is told from one whose
+files were never read.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from wbsync.model import RunPath
-from wbsync.sync.cursors import Cursors
+from wbsync.sync.cursors import Cursor, Cursors
+from wbsync.sync.run_files import FileCursor
 from wbsync.tables import load_table
 
 if TYPE_CHECKING:
@@ -21,11 +27,12 @@ if TYPE_CHECKING:
 
     from wbsync.lake import Lake
     from wbsync.state import State
-    from wbsync.sync.cursors import Cursor
 
 LEDGER = "ledger"
 TABLES = ("history", "system_metrics")
 """Tables whose commits carry cursors that count."""
+
+FILES = "run_files"
 
 KEY = ["entity", "project", "run_id", "table_name"]
 _METADATA_KEY = "wbsync.ledger"
@@ -44,7 +51,7 @@ def keep_ledger(lake: Lake, state: State, now: datetime, *, anew: bool = False) 
 
     held = lake.newest_metadata(LEDGER, _METADATA_KEY)
     seen: dict[str, int] = {} if anew or held is None else json.loads(held)
-    versions = {table: lake.version(table) for table in TABLES}
+    versions = {table: lake.version(table) for table in (*TABLES, FILES)}
     now_seen = {table: version for table, version in versions.items() if version is not None}
     if not now_seen or (seen == now_seen and not anew):
         return False
@@ -53,9 +60,11 @@ def keep_ledger(lake: Lake, state: State, now: datetime, *, anew: bool = False) 
     news = [
         (table, run, cursor)
         for table, version in now_seen.items()
-        if seen.get(table) != version
+        if table in TABLES and seen.get(table) != version
         for run, cursor in Cursors(lake, state, table).committed(seen.get(table)).items()
     ]
+    if seen.get(FILES) != now_seen.get(FILES):
+        news += [(FILES, *n) for n in _listed(lake, state, seen.get(FILES)).items()]
     if not news and not anew:
         return False
     schema = load_table(LEDGER).arrow()
@@ -93,6 +102,27 @@ def counts_of_keys(lake: Lake) -> dict[RunPath, tuple[int, str | None]]:
 def checksum_text(checksum: int) -> str:
     """Returns a checksum as the ledger writes it."""
     return f"{checksum:016x}"
+
+
+def _listed(lake: Lake, state: State, since: int | None) -> dict[RunPath, Cursor | None]:
+    """Returns the runs whose files were listed by commits after a version, each as a cursor."""
+    found = Cursors(lake, state, FILES).committed(since, FileCursor)
+    if any(cursor is not None and cursor.files is None for cursor in found.values()):
+        where = [("deleted_at", "is", None)]  # An older wbsync listed them, and did not count.
+        rows = lake.read(FILES, columns=KEY[:3], filters=where)
+        counts = Counter(zip(*(rows[name].to_pylist() for name in KEY[:3]), strict=True))
+    return {
+        run: None
+        if cursor is None
+        else Cursor(
+            storage_id=cursor.storage_id,
+            last_step=None,
+            rows=counts[astuple(run)] if cursor.files is None else cursor.files,
+            claimed_rows=None,
+            claimed_last_step=None,
+        )
+        for run, cursor in found.items()
+    }
 
 
 def _key(run: RunPath) -> dict[str, str]:

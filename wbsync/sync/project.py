@@ -6,7 +6,8 @@ at all that the old one does not vouch for; what is held already is recognised a
 A sync that the budget stops writes the row, too, for the bookmark speaks of runs alone, and the
 other streams find out by themselves what they lack. It notes which streams were left: the next
 limited sync begins with those, so that a small budget is not spent on looking at the same runs
-again and again.
+again and again. And it notes which streams of the project as a whole were ever read to their end,
+so that a reader can tell a project without sweeps from one whose sweeps were left out.
 """
 
 from __future__ import annotations
@@ -123,9 +124,10 @@ async def _opening(
     if held and _is_same(held[0], project):
         bookmark = json.loads(held[0]["bookmark"]) if held[0]["bookmark"] else {}
     pending = [str(name) for name in bookmark.pop("pending", [])]
+    whole = {str(name) for name in bookmark.pop("held", [])}
     parts = {part[-1]: words for part, words in refused.items()}
     began = context.client.server_time or context.synced_at
-    return Opening(project, bookmark or None, began, parts, pending)
+    return Opening(project, bookmark or None, began, parts, pending, whole)
 
 
 def streams_of(options: SyncOptions) -> list[ProjectStream]:
@@ -168,6 +170,7 @@ async def _run_stream(context: Context, opening: Opening, stream: ProjectStream)
             fare no better.
     """
     enter(context, stream)
+    skipped = len(context.tally.skipped)
     try:
         await stream.run(context, opening)
     except BaseExceptionGroup as group:
@@ -180,6 +183,8 @@ async def _run_stream(context: Context, opening: Opening, stream: ProjectStream)
     except ApiError as error:
         await _leave_out(context, stream, error)
         return False
+    if not stream.per_run and len(context.tally.skipped) == skipped:
+        opening.held.add(stream.tables[0])
     if context.aside:
         index = await asyncio.to_thread(read_index, context, whole=True)
         gone = {r for r in context.aside if r in index and index[r]["deleted_at"] is not None}
@@ -305,6 +310,8 @@ async def _write_project(context: Context, opening: Opening) -> None:
     bookmark = dict(opening.bookmark or {})
     if opening.pending:
         bookmark["pending"] = opening.pending
+    if opening.held:
+        bookmark["held"] = sorted(opening.held)
     text = json.dumps(bookmark, sort_keys=True) if bookmark else None
     for column, value in (("bookmark", text), ("project", context.project.project)):
         place = rows.schema.get_field_index(column)

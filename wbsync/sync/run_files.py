@@ -8,7 +8,7 @@ no files; a file that is added to a run after its end shows in no cheap request.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import Pager
@@ -43,6 +43,8 @@ class FileCursor:
     storage_id: str | None
     state: str | None
     heartbeat_at: str | None
+    files: int | None = field(default=None, compare=False)
+    """Files that W&B listed; None where an older wbsync read them."""
 
 
 @dataclass(slots=True)
@@ -151,5 +153,5 @@ async def _commit(context: Context, done: list[_Listing]) -> None:
         held,
         rows,
         key=["entity", "project", "run_id", "name"],
-        metadata=Cursors.metadata({x.run: x.state for x in listings}),
+        metadata=Cursors.metadata({x.run: replace(x.state, files=len(x.nodes)) for x in listings}),
     )

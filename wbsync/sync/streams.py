@@ -64,6 +64,8 @@ class Opening:
     """Fields of the project that the server refused, with its words; they are null above."""
     pending: list[str] = field(default_factory=list)
     """Streams that the last sync left when its budget was spent, by their first table."""
+    held: set[str] = field(default_factory=set)
+    """Streams of the project as a whole that were once read to their end, by their first table."""
     is_first: bool = field(init=False)
     """Whether this is the project's first whole sync."""
 

@@ -48,6 +48,9 @@ class PathDocument(Protocol):
     def value(self, parts: Parts) -> Json:
         """Returns what a path of keys leads to; a plain object may be missing there."""
 
+    def whole(self, parts: Parts) -> Json:
+        """Returns what a path leads to, be it a plain object."""
+
     def is_object(self, parts: Parts) -> Expression:
         """Returns whether a path leads to a plain object that `value` does not show."""
 
@@ -62,6 +65,7 @@ class LeafDocument:
         words: Vocabulary,
         leaf: Callable[[str], tuple[Expression, Expression]],
         below: Callable[[str], Expression],
+        document: Expression,
     ) -> None:
         """Takes what joins.
 
@@ -69,7 +73,9 @@ class LeafDocument:
             words: The dialect's words.
             leaf: Joins the leaf of a dotted key; returns its number and its JSON.
             below: Joins what lies below a dotted key; returns what is not NULL where that is.
+            document: The JSON that holds the leaves.
         """
+        self._document = document
         self._words = words
         self._leaf = leaf
         self._below = below
@@ -77,6 +83,17 @@ class LeafDocument:
     def value(self, parts: Parts) -> Json:
         """Returns the leaf of a path."""
         return Leaf(self._words, *self._leaf(".".join(parts)))
+
+    def whole(self, parts: Parts) -> Json:
+        """Returns the leaf of a path; where there is none, what the JSON has: an object."""
+        number, json = self._leaf(".".join(parts))
+        read = JsonDocument(self._words, self._document, self._find)
+        is_leaf = any_of([is_not_null(number), is_not_null(json)])
+        found = case((is_leaf, json), otherwise=read.value(parts).json)
+        return Leaf(self._words, number, found)
+
+    def _find(self, parts: Parts) -> Expression:
+        return self._words.get(self._document, parts)
 
     def is_object(self, parts: Parts) -> Expression:
         """Returns whether leaves lie below a path."""
@@ -112,6 +129,8 @@ class JsonDocument:
                 is_array = self.value(parts[:index]).is_array()
                 value = case((is_array, exp.null()), otherwise=value)
         return Json(self._words, value)
+
+    whole = value
 
     def is_object(self, parts: Parts) -> Expression:
         """Returns whether a literal dotted key lies below a path."""
@@ -163,7 +182,7 @@ class Paths:
 
     def values(self, candidates: Sequence[Parts]) -> list[Json]:
         """Returns what each of these paths leads to, arrays on the way not looked into."""
-        return [self._document.value(parts) for parts in candidates]
+        return [self._document.whole(parts) for parts in candidates]
 
     def is_known(self, candidates: Sequence[Parts]) -> Expression:
         """Returns whether the first of these paths that leads to something leads to no null."""

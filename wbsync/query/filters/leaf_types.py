@@ -75,6 +75,24 @@ def build_leaf_types(question: Question, table: str, keys: Iterable[str]) -> exp
     )
 
 
+def build_objects(question: Question, column: str) -> exp.Select:
+    """Returns the query for the first row in which a column of leaves holds a plain object."""
+    words, kind = Vocabulary(), question.kind
+    field = resolve_field(kind, column, f"column {column}")
+    assert isinstance(field.source, Leaves)
+    document = exp.column(field.source.column)
+    found = [words.begins(words.get(document, p), "{") for p in candidates(field, field.source)]
+    query = select_from(kind.table, [exp.column(kind.key[-1])])
+    for name, wanted in question.scope.items():
+        query = query.where(equals(exp.column(name), words.text(wanted)), copy=False)
+    return query.where(any_of(found), copy=False).limit(1, copy=False)
+
+
+def lies_below(keys: Iterable[str], counts: Iterable[str]) -> bool:
+    """Says whether there are leaves below a key: of an object, or of keys that hold dots."""
+    return any(name.startswith(f"{k}.") for name in counts for k in keys)
+
+
 def leaf_type(keys: list[str], counts: dict[str, tuple[Any, ...]]) -> str | None:
     """Returns the type as which a column is shown: double, bigint, boolean, text, object or None.
 
@@ -87,8 +105,7 @@ def leaf_type(keys: list[str], counts: dict[str, tuple[Any, ...]]) -> str | None
     """
     found = [counts[k] for k in keys if k in counts]
     if not found:
-        is_object = any(name.startswith(f"{k}.") for name in counts for k in keys)
-        return "object" if is_object else "text"
+        return "object" if lies_below(keys, counts) else "text"
     total, numbers, whole, big, booleans, texts = (
         sum(column) for column in zip(*found, strict=True)
     )

@@ -173,6 +173,7 @@ class Places:
                     words,
                     lambda key: joins.leaf(table, key),
                     lambda key: joins.below(table, key),
+                    text,
                 )
             if source.raw is not None:
                 raw, is_wrapped = joins.column(source.raw), source.is_wrapped
