@@ -41,8 +41,11 @@ from wbsync.sync.reports import PARTS as REPORT_PARTS
 from wbsync.sync.runs import RunSync, read_index
 from wbsync.sync.streams import PROJECT_STREAMS, RUNS, Opening, ProjectStream
 from wbsync.sync.untold import Untold
+from wbsync.sync.vouching import vouch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wbsync.model import SyncOptions
     from wbsync.sync.context import Context
 
@@ -81,10 +84,13 @@ async def sync_project(context: Context) -> None:
                     opening.pending = [] if RUNS in left else [s.tables[0] for s in left]
                 text = await asyncio.to_thread(_describe, left, context, opening)
                 context.tally.left = Skipped(what=str(context.project), reason=text)
+                if is_all and turns is streams:
+                    vouch(context, tables_of(s for s in turns[:number] if s not in failed))
                 await _write_project(context, opening)
                 raise
     if is_all:
         opening.pending = []
+        vouch(context, tables_of(s for s in streams if s not in failed))
     await _write_project(context, opening)
 
 
@@ -136,6 +142,11 @@ def streams_of(options: SyncOptions) -> list[ProjectStream]:
         if options.wants(stream.tables, on_request=stream.on_request)
         and (stream.per_run or not options.selection.runs)
     ]
+
+
+def tables_of(streams: Iterable[ProjectStream]) -> list[str]:
+    """Returns the tables that streams fill with rows of runs."""
+    return [table for stream in streams if stream.per_run for table in stream.tables]
 
 
 def enter(context: Context, stream: ProjectStream) -> None:
