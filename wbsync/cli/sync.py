@@ -366,10 +366,11 @@ def _seconds(text: str | None, *, default: float, bare: float) -> float:
 
 
 def _in_one_line(report: SyncReport) -> str:
+    gone = f", {report.runs_deleted:,} gone" if report.runs_deleted else ""
     return (
-        f"{report.runs:,} runs ({report.runs_changed:,} changed), {report.history_rows:,} history"
-        f" values, {report.requests:,} requests, {report.bytes_in / 1e6:,.1f} MB,"
-        f" {report.seconds:.1f} s"
+        f"{report.runs:,} runs ({report.runs_changed:,} changed{gone}),"
+        f" {report.history_rows:,} history values, {report.requests:,} requests,"
+        f" {report.bytes_in / 1e6:,.1f} MB, {report.seconds:.1f} s"
     )
 
 
