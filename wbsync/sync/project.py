@@ -3,10 +3,10 @@
 The projects row comes last and carries the bookmark: it says that everything before it was
 committed. A sync that was killed leaves the old bookmark, or none, and the next one looks again
 at all that the old one does not vouch for; what is held already is recognised and not written.
-A sync that the budget stops writes the row, too, for the bookmark speaks of runs alone, and the
-other streams find out by themselves what they lack. It notes which streams were left: the next
-limited sync begins with those, so that a small budget is not spent on looking at the same runs
-again and again.
+A sync that the budget or Ctrl-C stops writes the row, too, for the bookmark speaks of runs alone,
+and the other streams find out by themselves what they lack. Where it is the budget, it notes which
+streams were left: the next limited sync begins with those, so that a small budget is not spent on
+looking at the same runs again and again.
 """
 
 from __future__ import annotations
@@ -86,6 +86,9 @@ async def sync_project(context: Context) -> None:
                 context.tally.left = Skipped(what=str(context.project), reason=text)
                 if is_all and turns is streams:
                     vouch(context, tables_of(s for s in turns[:number] if s not in failed))
+                await _write_project(context, opening)
+                raise
+            except asyncio.CancelledError:
                 await _write_project(context, opening)
                 raise
     if is_all:

@@ -284,11 +284,18 @@ class RunSync:
         """Names in the report what W&B did not tell of runs."""
         self._untold.say()
 
+    async def keep(self) -> None:
+        """Commits what was gathered by a walk that was cancelled; the next one begins anew.
+
+        It may have been cancelled amid a page or a commit, so that where it was says nothing.
+        """
+        await self._flush()
+        self._context.tally.runs_seen = len(self._seen)
+
     async def stop(self) -> None:
         """Commits what was gathered, and keeps how far the walk came for the next sync."""
         context = self._context
-        await self._flush()
-        context.tally.runs_seen = len(self._seen)
+        await self.keep()
         if self._ends and context.options.selection.is_everything:
             newest = self._updated_at_first or self._updated_at
             position = {

@@ -110,6 +110,9 @@ async def _runs(context: Context, opening: Opening) -> None:
     except BudgetSpentError:
         await runs.stop()
         raise
+    except asyncio.CancelledError:
+        await runs.keep()
+        raise
     finally:
         runs.say_untold()
 

@@ -120,7 +120,7 @@ def verify(
     is_chosen = chosen_by(sources)
     names = _check_tables(holding.lake, report, progress)
     for table in COUNTED:
-        if table in names:
+        if table in names or "runs" in names:
             _check_runs(holding, table, report, is_chosen, progress)
     if "history_keys" in names:
         _check_keys(holding, report, is_chosen)

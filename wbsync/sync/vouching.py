@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from wbsync.sync.context import Context
 
 MARK = "read_whole"
+ENDED = frozenset({"complete", "partial"})
+"""Outcomes of syncs that came to their end."""
 
 
 def vouch(context: Context, tables: Iterable[str]) -> None:
@@ -30,15 +32,18 @@ def vouch(context: Context, tables: Iterable[str]) -> None:
         context.state.set_mark(MARK, *place, json.dumps(held | marks))
 
 
+def last_outcomes(state: State) -> dict[tuple[str, str], str]:
+    """Returns (entity, project) to how its last sync ended; one that was killed left no word."""
+    return {(row["entity"], row["project"]): row["outcome"] for row in state.sync_log()}
+
+
 class Vouched:
     """What the syncs of a warehouse vouch for."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._marks: dict[tuple[str, str], dict[str, datetime]] = {}
-        self._outcomes = {
-            (row["entity"], row["project"]): row["outcome"] for row in state.sync_log()
-        }
+        self._outcomes = last_outcomes(state)
 
     def has_read(self, table: str, run: RunPath, written_at: datetime) -> bool:
         """Says whether a sync read a table to its end after a run's row was written.
@@ -59,4 +64,4 @@ class Vouched:
 
     def was_cut_short(self, run: RunPath) -> bool:
         """Says whether the last sync of a run's project did not come to its end."""
-        return self._outcomes.get((run.entity, run.project)) not in {"complete", "partial"}
+        return self._outcomes.get((run.entity, run.project)) not in ENDED
