@@ -637,6 +637,7 @@ BAD_OPTIONS = [
     (("--watch", "0s"), "--watch"),
     (("--watch", "5x"), "no duration"),
     (("--wait", "9y"), "no duration"),
+    (("--only", "history", "--skip", "history"), "leaves nothing"),
     (("sandbox/*/x",), "ENTITY/PROJECT"),
 ]
 
