@@ -71,6 +71,8 @@ class SyncReport:
     throttled: int = 0
     """Times the server answered 429."""
     retries: int = 0
+    runs_deleted: int = 0
+    """Runs that W&B no longer has, as this sync found; `runs` does not count them."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain values, for JSON."""

@@ -342,7 +342,7 @@ class Warehouse:
         if as_of is None:
             return self._open().sql(query, params)
         self._past.close()
-        return self._past.enter_context(engine_as_of(self.root, as_of)).sql(query, params)
+        return self._past.enter_context(engine_as_of(self.root, as_of, query)).sql(query, params)
 
     def changes(
         self,
@@ -538,12 +538,14 @@ class Warehouse:
 
 
 @contextmanager
-def engine_as_of(root: Path, as_of: datetime | str) -> Iterator[Engine]:
+def engine_as_of(root: Path, as_of: datetime | str, query: str) -> Iterator[Engine]:
     """Opens a warehouse as it was, read-only and closed in like the published state.
 
     Args:
         root: Folder of the warehouse.
         as_of: An instant, or a text as `Warehouse.sql` takes it; without a zone it is UTC.
+        query: What will be asked. Projects have their schemas where it may name one: they cost a
+            count of all keys.
 
     Raises:
         ConfigError: It is no time, or before anything was held.
@@ -568,7 +570,7 @@ def engine_as_of(root: Path, as_of: datetime | str) -> Iterator[Engine]:
         finally:
             state.close()
         path = folder / "warehouse.duckdb"
-        build_as_of(path, Lake(root), instant, sync_log)
+        build_as_of(path, Lake(root), instant, sync_log, has_projects="__" in query)
         with Engine.open(root, path) as engine:
             yield engine
 

@@ -268,6 +268,14 @@ def test_files_of_runs(place: Any, wbsync_cli: Call, look: Any, tmp_path: Path) 
     missing = wbsync_cli(sandbox, "files", "get", "sandbox/files/nobody", "-o", str(out))
     assert missing.returncode == 1
     assert "no such run" in missing.stderr
+    for args in (
+        ("files", "get", "sandbox/files/maker", "nope*"),
+        ("artifact", "get", "sandbox/files/data:v0", "--prefix", "nope*"),
+    ):
+        none = wbsync_cli(sandbox, *args, "-o", str(tmp_path / "none"))
+        assert none.returncode == 1
+        assert "no file fits 'nope*'; there are " in none.stderr
+        assert not (tmp_path / "none").exists()
 
 
 def test_unknown_versions_and_names_are_refused(place: Any, wbsync_cli: Call) -> None:

@@ -173,6 +173,12 @@ def test_the_past_can_be_asked(server: Sandbox, tmp_path: Path, run_script: Any)
             assert warehouse.sql(query, as_of=as_of).fetchall() == [then]
         assert warehouse.sql(query, as_of="0s").fetchall() == [now]
         assert warehouse.sql("SELECT ?", [7], as_of=first).fetchall() == [(7,)]
+        wide = "SELECT count(*) FROM sandbox__main.runs"
+        assert warehouse.sql(wide, as_of=first).fetchall() == [(now[3],)]
+        typed = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'sandbox__main'"
+        assert sorted(warehouse.sql(typed, as_of="0s").fetchall()) == sorted(
+            warehouse.sql(typed).fetchall()
+        )
         # The queue of edits is of now.
         known = {t.name for t in warehouse.tables() if "." not in t.name} - {"edits"}
         shown = warehouse.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal"

@@ -412,6 +412,24 @@ def test_a_selective_sync_takes_what_is_selected_and_leaves_the_rest(
         assert rows == wanted[table], table
 
 
+def test_a_report_counts_the_runs_that_are(seeded: Path, tmp_path: Path, wbsync_env: Any) -> None:
+    """A run that was deleted in W&B is told once, and is not counted any more."""
+    root = tmp_path / "w"
+    with served(seeded, tmp_path / "data") as sandbox:
+        wbsync_env(sandbox)
+        with wbsync.open(root) as warehouse:
+
+            def synced(**how: Any) -> tuple[int, int, int]:
+                report = warehouse.sync("sandbox/main", only=["runs"], **how)
+                return report.runs, report.runs_changed, report.runs_deleted
+
+            assert synced() == (40, 40, 0)
+            delete(sandbox, *runs_of(sandbox)[:2])
+            said = call(sandbox, root, "sync", "sandbox/main", "--only", "runs")
+            assert said.startswith("38 runs (0 changed, 2 gone)")
+            assert synced() == synced(full=True) == (38, 0, 0)
+
+
 def test_a_filter_is_checked_here(seeded: Path, tmp_path: Path) -> None:
     """Nothing gets past a filter, whether the server applies it or not, or cannot be asked it."""
     with served(seeded, tmp_path / "data") as sandbox, deaf_to_filters(sandbox) as deaf:
@@ -619,6 +637,7 @@ BAD_OPTIONS = [
     (("--watch", "0s"), "--watch"),
     (("--watch", "5x"), "no duration"),
     (("--wait", "9y"), "no duration"),
+    (("--only", "history", "--skip", "history"), "leaves nothing"),
     (("sandbox/*/x",), "ENTITY/PROJECT"),
 ]
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,14 @@ import pytest
 
 import wbsync
 from wbsync.lake import Lake
+from wbsync.model import RunPath
 from wbsync.sandbox.process import Sandbox
 from wbsync.settings import resolve_credentials
 from wbsync.sync import repair as repairs
+from wbsync.sync.cursors import Cursors
 from wbsync.sync.holding import held
-from wbsync.sync.verify import Verification, verify
+from wbsync.sync.ledger import keep_ledger
+from wbsync.sync.verify import NOT_ASKED, NOT_READ, UNFINISHED, Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -280,6 +284,54 @@ def test_what_w_and_b_deleted_is_said_to_be_lost(
     done = own.repair()
     assert done.after.problems == []
     assert [line for line in done.mended.lost if "the row of sandbox/main/late" in line]
+
+
+def test_what_was_never_asked_for_is_not_wrong(place: Place, tmp_path: Path) -> None:
+    """Metadata of all and history of one is a state that was wanted: it is noted, and all is well.
+
+    What lacks though a sync has read all is wrong, and a repair brings it back.
+    """
+    own = Place(tmp_path / "w", place.sandbox, {})
+    warehouse = wbsync.open(own.root)
+    warehouse.sync("sandbox/main", only=["runs", "run_config", "run_summary"])
+    warehouse.sync("sandbox/main", runs=["odd"])
+    found = own.verify()
+    assert found.problems == []
+    assert not found.is_complete
+    assert {f.kind for f in found.findings} == {NOT_ASKED}
+    assert {f.table for f in found.findings} <= {"history", "system_metrics"}
+    assert len(found.findings) <= 2
+    assert all("sync without --runs" in f.message for f in found.findings)
+    assert own.repair().mended.sources == set(), "a repair reads what was not asked for"
+    warehouse.sync("sandbox/main")
+    assert own.verify().is_complete
+    run = RunPath("sandbox", "main", "odd")
+    held_rows = rows_where(own.lake, "history", **RUN, run_id="odd")
+    forgotten = Cursors.metadata({run: None})
+    own.lake.replace("history", key_of("history", held_rows), held_rows.slice(0, 0), forgotten)
+    with held(own.root, quiet) as holding:
+        keep_ledger(holding.lake, holding.state, datetime.now(UTC))
+        holding.publish()
+    assert [(f.kind, f.run) for f in own.verify().problems] == [(NOT_READ, run)]
+    assert own.repair().after.is_complete
+
+
+def test_what_a_stopped_sync_left_is_not_wrong(place: Place, tmp_path: Path) -> None:
+    """After each part of a sync that is stopped again and again, verify says: sync again."""
+    own = Place(tmp_path / "w", place.sandbox, {})
+    warehouse, kinds = wbsync.open(own.root), set[str]()
+    for _ in range(40):
+        report = warehouse.sync("sandbox/main", max_requests=4)
+        found = own.verify()
+        assert found.problems == []
+        kinds |= {f.kind for f in found.findings}
+        assert all("sync again" in f.message for f in found.findings)
+        if report.outcome == "complete":
+            break
+    assert kinds == {UNFINISHED}
+    assert found.is_complete
+    drop_step(own.lake, 17)
+    assert own.verify().problems
 
 
 def test_the_ledger_is_what_is_held(place: Place) -> None:

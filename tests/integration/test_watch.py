@@ -175,6 +175,38 @@ def test_a_signal_ends_a_sync_after_what_it_has_in_hand(
             assert (report.outcome, report.runs_changed) == ("complete", 0)
 
 
+def test_what_a_first_sync_had_read_is_shown(
+    data: Path, tmp_path: Path, start: Callable[..., Watched]
+) -> None:
+    """After Ctrl-C amid the pages of a first sync runs are there, and status says what lacks."""
+    root = tmp_path / "w"
+    with Sandbox(data, options=["--latency-ms", "250", "--max-page-rows", "3"]) as sandbox:
+
+        def said(*arguments: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-m", "wbsync", "-w", root, *arguments],
+                check=True, env=sandbox.env(), capture_output=True, text=True, timeout=TIMEOUT_S,
+            )  # fmt: skip
+            return done.stdout
+
+        begun = len(sandbox.requests())
+        watch = start(sandbox, root)
+        while sum(r.get("operation") == "ProjectRuns" for r in sandbox.requests()[begun:]) < 2:
+            assert watch.process.poll() is None, watch.err.read_text()
+            time.sleep(0.02)
+        assert watch.end(signal.SIGINT) == 130
+        [project] = json.loads(said("status", "--json"))["projects"]
+        assert project["last_outcome"] == "interrupted"
+        assert 3 <= project["runs"] == project["runs_without_history"] < 8
+        assert "incomplete sandbox/main: its last sync was interrupted" in said("status")
+        assert "sync again" in said("verify")
+        said("sync", "sandbox/main")
+        [project] = json.loads(said("status", "--json"))["projects"]
+        assert (project["runs"], project["runs_without_history"]) == (8, 0)
+        assert "incomplete" not in said("status")
+        assert said("verify").startswith("all is well:")
+
+
 def test_a_second_sync_may_wait(data: Path, tmp_path: Path) -> None:
     """Without --wait it says who holds the warehouse; with it, it waits so long and no longer."""
     root = tmp_path / "w"

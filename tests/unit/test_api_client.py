@@ -751,6 +751,34 @@ def test_a_budget_of_minutes_waits_for_nothing_beyond_it(tmp_path: Path) -> None
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("kind", ["request", "download"])
+def test_a_budget_of_minutes_bounds_the_wait_for_an_answer(tmp_path: Path, kind: str) -> None:
+    """Where a server never answers, the wait ends with the budget, and not a minute later."""
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(50)
+        writer.close()
+
+    async def run() -> None:
+        listener = await asyncio.start_server(hang, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        credentials = Credentials(url, Secret(KEY), "test")
+        begun = asyncio.get_running_loop().time()
+        async with Client.open(credentials, budget=Budget(max_minutes=1 / 60)) as client:
+            is_request = kind == "request"
+            with pytest.raises(BudgetSpentError):
+                await (
+                    client.execute(VIEWER, {})
+                    if is_request
+                    else client.download(url, tmp_path / "file")
+                )
+        assert 0.9 < asyncio.get_running_loop().time() - begun < 8
+        listener.close()
+
+    asyncio.run(run())
+
+
 def test_no_budget_is_no_limit() -> None:
     """Without limits nothing ends."""
     budget = Budget()

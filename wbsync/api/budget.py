@@ -1,8 +1,9 @@
 """How much a client may do: so many requests, so many minutes.
 
 Each try of a request is claimed before it is sent, so the count can never be exceeded, whatever
-retries or runs side by side. Downloads from storage cost no request; whoever starts one asks
-`is_spent` first.
+retries or runs side by side. A request that is still unanswered when the time is up is given up.
+Downloads from storage cost no request; whoever starts one asks `is_spent` first, and one that
+brings something is let go on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from wbsync.errors import BudgetSpentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+USED_UP = "the requests or minutes that were allowed are used up"
 
 
 class Budget:
@@ -53,6 +57,11 @@ class Budget:
         """Whether nothing more may be begun."""
         return self._left < 1 or self._clock() >= self._ends_at
 
+    @property
+    def seconds_left(self) -> float | None:
+        """How long an answer may be waited for; None without a limit."""
+        return None if self._ends_at == math.inf else max(0.0, self._ends_at - self._clock())
+
     def claim(self) -> None:
         """Counts a request that is about to be made.
 
@@ -73,4 +82,4 @@ class Budget:
             BudgetSpentError: It cannot.
         """
         if self._left < requests or self._clock() + seconds >= self._ends_at:
-            raise BudgetSpentError("the requests or minutes that were allowed are used up")
+            raise BudgetSpentError(USED_UP)

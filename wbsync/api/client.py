@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wbsync.api.budget import Budget
+from wbsync.api.budget import USED_UP, Budget
 from wbsync.api.capabilities import Capabilities, learn, used_variables, without
 from wbsync.api.documents import load_document
 from wbsync.api.jsontext import as_json, from_json
@@ -33,6 +33,7 @@ from wbsync.api.transport import (
 from wbsync.errors import (
     ApiError,
     AuthenticationError,
+    BudgetSpentError,
     GraphQLError,
     NotFoundError,
     RateLimitedError,
@@ -231,7 +232,11 @@ class Client:
         self.budget.allow_wait(self.pacer.wait_s())
         async with self.pacer:
             self.budget.claim()
-            answer = await self._transport.post_graphql(body, operation)
+            try:
+                async with asyncio.timeout(self.budget.seconds_left):
+                    answer = await self._transport.post_graphql(body, operation)
+            except TimeoutError:
+                raise BudgetSpentError(USED_UP) from None
             self.pacer.heed(answer.headers)
         self.server_time = date_of(answer.headers)
         if answer.status == 429:
@@ -280,6 +285,7 @@ class Client:
             resume=resume,
             on_bytes=on_bytes,
             on_headers=on_headers,
+            patience_s=self.budget.seconds_left,
         )
         return await self._retried(call, requests=0)
 

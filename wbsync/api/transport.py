@@ -139,6 +139,7 @@ class Transport:
         resume: bool = False,
         on_bytes: Callable[[int], None] | None = None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
+        patience_s: float | None = None,
     ) -> int:
         """Writes what a signed URL holds to a file, and returns the file's size in bytes.
 
@@ -149,6 +150,7 @@ class Transport:
                 asked for; a host that sends all again is taken at its word.
             on_bytes: Called with the number of bytes that came, again and again.
             on_headers: Called with the headers of an answer that brings the file, before it comes.
+            patience_s: Seconds to wait for something to come, if less than usual.
 
         Raises:
             SignedUrlExpiredError: The storage host does not take the URL.
@@ -159,7 +161,9 @@ class Transport:
         held = size_of(path) if resume else 0
         headers = {"Range": f"bytes={held}-", "Accept-Encoding": "identity"} if held else {}
         try:
-            async with self._storage.stream("GET", url, headers=headers) as response:
+            async with self._storage.stream(
+                "GET", url, headers=headers, timeout=storage_timeout(patience_s)
+            ) as response:
                 if response.status_code in {401, 403}:
                     raise SignedUrlExpiredError("a storage host refused a signed URL")
                 if held and response.status_code == 416:
@@ -183,6 +187,14 @@ class Transport:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise TransportError(f"a storage host: {describe(error)}") from error
         return size
+
+
+def storage_timeout(patience_s: float | None) -> httpx.Timeout:
+    """Returns how long to wait for a storage host: no longer than someone has patience."""
+    if patience_s is None:
+        return STORAGE_TIMEOUT
+    read_s, connect_s = (min(s, max(patience_s, 1.0)) for s in (20.0, 10.0))
+    return httpx.Timeout(read_s, connect=connect_s)
 
 
 def size_of(path: Path) -> int:

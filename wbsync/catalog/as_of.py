@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from wbsync.lake import Lake
 
 
-def build_as_of(path: Path, lake: Lake, instant: datetime, sync_log: pa.Table) -> None:
+def build_as_of(
+    path: Path, lake: Lake, instant: datetime, sync_log: pa.Table, *, has_projects: bool = True
+) -> None:
     """Writes a DuckDB file that shows the tables as they were.
 
     Args:
@@ -35,6 +37,7 @@ def build_as_of(path: Path, lake: Lake, instant: datetime, sync_log: pa.Table) -
         lake: The lake.
         instant: As of when; aware.
         sync_log: Rows of the table sync_log, which is not in the lake; later ones are left out.
+        has_projects: Whether each project has its schema; its keys must be counted for that.
 
     Raises:
         ConfigError: Nothing was held yet.
@@ -53,7 +56,7 @@ def build_as_of(path: Path, lake: Lake, instant: datetime, sync_log: pa.Table) -
     started = sync_log["started_at"]
     known = sync_log.filter(pc.less_equal(started, pa.scalar(instant, started.type)))
     try:
-        build(path, parts, form=Form(is_passing=True), sync_log=known)
+        build(path, parts, form=Form(is_passing=True, has_projects=has_projects), sync_log=known)
     except duckdb.Error as error:
         raise WarehouseError(f"cannot build {path}: {error}") from error
 

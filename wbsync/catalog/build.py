@@ -89,7 +89,7 @@ def _make(
                 write_lake_view(connection, shape, parts)
             elif not shape.is_leaf:
                 fill(connection, shape, parts)
-            if shape.name in PARTS and not form.is_passing:
+            if shape.name in PARTS and form.has_projects:
                 count_all(connection, shape.name, shape.stored)
         record_files(
             connection,
@@ -100,7 +100,7 @@ def _make(
         write_macros(connection)
         if names is not None:
             restore_names(connection, names)
-        if not form.is_passing:
+        if form.has_projects:
             write_projects(connection, ())
         record_facts(connection, {**facts, **seen(gone, pending)})
 

@@ -49,8 +49,9 @@ class Form:
     materialize: bool = False
     """Whether the rows of history and the like are in the file, instead of views on the lake."""
     is_passing: bool = False
-    """Whether the file is for a moment only: views on the lake for all tables, nothing is copied,
-    and no schemas of projects."""
+    """Whether the file is for a moment only: views on the lake for all tables, without a copy."""
+    has_projects: bool = True
+    """Whether each project has its schema."""
 
 
 def check_storage_version(version: str) -> None:

@@ -98,14 +98,20 @@ def command(
                 'there is no query; for example: wbsync sql "SELECT run_id, state FROM runs"'
             )
         query = decoded(sys.stdin.buffer.read(), "standard input")
-    with open_engine(shared, on, lake) if as_of is None else _past(shared, on, as_of) as engine:
+    with (
+        open_engine(shared, on, lake)
+        if as_of is None
+        else _past(shared, on, as_of, query) as engine
+    ):
         output.write(engine.statements(query), shared.say)
 
 
-def _past(shared: Globals, on: str | None, as_of: str) -> AbstractContextManager[Engine]:
+def _past(
+    shared: Globals, on: str | None, as_of: str, query: str
+) -> AbstractContextManager[Engine]:
     """Returns the warehouse as it was; only DuckDB can show it."""
     from wbsync.warehouse import engine_as_of
 
     if on is not None:
         raise click.UsageError("--as-of is for the warehouse here, not for another engine (--on)")
-    return engine_as_of(shared.root(), as_of)
+    return engine_as_of(shared.root(), as_of, query)

@@ -18,13 +18,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 QUERY = """
+WITH p AS (SELECT entity, project FROM projects UNION SELECT entity, project FROM runs)
 SELECT p.entity || '/' || p.project AS project, count(r.run_id) AS runs,
-       count(*) FILTER (WHERE r.state = 'running') AS running, p.entity, p.project
-FROM projects p LEFT JOIN runs r ON r.entity = p.entity AND r.project = p.project
+       count(*) FILTER (WHERE r.state = 'running') AS running,
+       count(*) FILTER (WHERE r.history_line_count > 0 AND l.claimed_rows IS NULL) AS lacking,
+       p.entity, p.project
+FROM p
+LEFT JOIN runs r ON r.entity = p.entity AND r.project = p.project
+LEFT JOIN ledger l ON l.entity = r.entity AND l.project = r.project AND l.run_id = r.run_id
+                  AND l.table_name = 'history'
 GROUP BY p.entity, p.project ORDER BY 1
 """
+"""A first sync that was killed has left no row of the project, but runs."""
 
 COLUMNS = ("project", "runs", "running", "last_sync")
+HOW = {
+    "stopped": "was stopped", "interrupted": "was interrupted", "failed": "failed",
+    None: "has not ended",
+}  # fmt: skip
+FACTS = (*COLUMNS, "last_outcome", "runs_without_history")
 
 
 @click.command()
@@ -32,6 +44,8 @@ COLUMNS = ("project", "runs", "running", "last_sync")
 @click.pass_obj
 def command(shared: Globals, *, as_json: bool) -> None:
     """Show projects, runs, the last sync of each, and runs that were set aside.
+
+    A project whose last sync was stopped, interrupted or killed is said to be incomplete.
 
     \b
     Example:
@@ -42,27 +56,40 @@ def command(shared: Globals, *, as_json: bool) -> None:
     from wbsync.state import State
     from wbsync.sync.engine import last_ends
     from wbsync.sync.plan import still_aside
+    from wbsync.sync.vouching import ENDED, last_outcomes
 
     root = shared.root()
     with Engine.open(root) as engine:
         held = engine.run_trusted(QUERY).fetchall()
     with State.reading(root / "state.sqlite") as state:
-        aside, ends = state.runs_set_aside(), last_ends(state)
+        aside, ends, outcomes = state.runs_set_aside(), last_ends(state), last_outcomes(state)
     # A sync that changed nothing publishes nothing: when it ended is in the state alone.
     rows = [
-        (name, runs, running, _instant(ends.get((entity, project))))
-        for name, runs, running, entity, project in held
+        (
+            name,
+            runs,
+            running,
+            _instant(ends.get((entity, project))),
+            outcomes.get((entity, project)),
+            lacking,
+        )
+        for name, runs, running, lacking, entity, project in held
     ]
     size = _size(root)
     runs = [still_aside(run) for run in aside]
     if as_json:
-        projects = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        projects = [dict(zip(FACTS, row, strict=True)) for row in rows]
         listed = [asdict(run) for run in runs]
         facts = {"warehouse": str(root), "bytes": size, "projects": projects, "set_aside": listed}
         click.echo(json.dumps(facts, default=str))
         return
     click.echo(f"{root}  ({size / 1e6:,.1f} MB)")
-    click.echo(render_table(COLUMNS, rows))
+    click.echo(render_table(COLUMNS, [row[: len(COLUMNS)] for row in rows]))
+    for name, *_, outcome, lacking in rows:
+        if outcome not in ENDED:
+            history = f"; {lacking:,} runs are without their whole history" if lacking else ""
+            ended = HOW[outcome]
+            click.echo(f"incomplete {plain(name)}: its last sync {ended}{history}; sync again")
     for run in runs:
         due = datetime.fromisoformat(run.next_try_at)
         when = "now" if due <= datetime.now(UTC) else f"{due:%Y-%m-%d %H:%M} UTC"

@@ -85,16 +85,17 @@ def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -
 )
 @click.option(
     "--max-requests", type=click.IntRange(1), envvar="WBSYNC_MAX_REQUESTS", show_envvar=True,
-    help="Stop cleanly after so many requests; the next sync goes on.",
+    help="Stop cleanly after so many requests; the next sync goes on. With --watch, of each round.",
 )  # fmt: skip
 @click.option(
     "--max-minutes", type=click.FloatRange(0, min_open=True), envvar="WBSYNC_MAX_MINUTES",
     show_envvar=True, callback=_finite,
-    help="Stop cleanly after so many minutes; the next sync goes on.",
+    help="Stop cleanly after so many minutes; the next sync goes on. With --watch, of each round.",
 )  # fmt: skip
 @click.option(
     "--watch", metavar="[INTERVAL]", envvar="WBSYNC_WATCH_INTERVAL", show_envvar=True,
-    help="Follow: sync, wait, sync, until Ctrl-C. Default: 60s, or watch_interval of wbsync.toml.",
+    help="Follow: sync, wait, sync, until Ctrl-C. Default: 60s, or watch_interval of wbsync.toml."
+    " --max-minutes and --max-requests bound each round.",
 )  # fmt: skip
 @click.option(
     "--wait", metavar="[TIME]",
@@ -366,10 +367,11 @@ def _seconds(text: str | None, *, default: float, bare: float) -> float:
 
 
 def _in_one_line(report: SyncReport) -> str:
+    gone = f", {report.runs_deleted:,} gone" if report.runs_deleted else ""
     return (
-        f"{report.runs:,} runs ({report.runs_changed:,} changed), {report.history_rows:,} history"
-        f" values, {report.requests:,} requests, {report.bytes_in / 1e6:,.1f} MB,"
-        f" {report.seconds:.1f} s"
+        f"{report.runs:,} runs ({report.runs_changed:,} changed{gone}),"
+        f" {report.history_rows:,} history values, {report.requests:,} requests,"
+        f" {report.bytes_in / 1e6:,.1f} MB, {report.seconds:.1f} s"
     )
 
 

@@ -44,6 +44,9 @@ def command(
     Needs no network and no key, unless --repair has to read something again. Exits 1 when something
     is wrong. Without a source, all runs are looked at.
 
+    What no sync has claimed to have read is not wrong: what a sync that was stopped has left, and
+    what was never asked for. It is noted, with what to do, and the command exits 0.
+
     \b
     Examples:
       wbsync verify
@@ -95,6 +98,8 @@ def _print(report: Verification) -> None:
         click.echo(f"note   {line}")
     found = len(report.problems)
     verdict = f"{found:,} thing{'s' if found > 1 else ''} wrong" if found else "all is well"
+    if not found and not report.is_complete:
+        verdict = "all is well as far as it was synced"
     click.echo(
         f"{verdict}:"
         f" {report.tables:,} tables, {report.files:,} files, {report.runs:,} runs,"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import load_document
-from wbsync.download.fetch import CACHE, Fetched, Fetcher, Item
+from wbsync.download.fetch import CACHE, Fetched, Fetcher, Item, no_file_fits
 from wbsync.download.held import find_held
 from wbsync.download.manifest import Entry, Manifest, parse_manifest
 from wbsync.download.references import fetch_references
@@ -85,7 +85,7 @@ async def get_artifact(
         The folder, and what was done.
 
     Raises:
-        NotFoundError: There is no such version, or the key may not see it.
+        NotFoundError: There is no such version, or the key may not see it, or no file fits.
         DownloadError: W&B was not asked, and the warehouse does not hold it.
         ApiError: W&B did not answer as it should.
     """
@@ -101,6 +101,10 @@ async def get_artifact(
             raise problem from None
     folder = target or AnyPath("artifacts") / version.name
     entries = [e for e in manifest.entries if e.path.startswith(prefix)]
+    if prefix and not entries:
+        raise NotFoundError(
+            f"{version.name}: {no_file_fits(prefix, [e.path for e in manifest.entries])}"
+        )
     fetcher = Fetcher(warehouse, folder, client, progress, concurrency)
     fetcher.fetched.note = version.note
     plain = {e.path: e for e in entries if e.ref is None}

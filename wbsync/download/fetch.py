@@ -27,7 +27,7 @@ from wbsync.lake.disk import clone, persist
 from wbsync.progress import FileFetched
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
     from wbsync.api import Client
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Addresses = Callable[[Sequence["Item"]], Awaitable[dict[str, str]]]
     """Returns the signed address of each file that has one, by name."""
 
+SHOWN_NAMES = 5
 CACHE = "blobs"
 """Folder of the cache in the warehouse; removing it costs a download, nothing else."""
 
@@ -274,3 +275,16 @@ def _check(path: Path, item: Item) -> None:
         raise DigestError(f"{item.name}: {size} bytes came, {item.size} were logged")
     if item.digest is not None and not item.digest.matches(path):
         raise DigestError(f"{item.name}: its content is not what was logged")
+
+
+def no_file_fits(wanted: str, names: Iterable[str]) -> str:
+    """Returns what to say where no file has a name that was asked for.
+
+    >>> no_file_fits("x*", ["b.txt", "a.txt"])
+    "no file fits 'x*'; there are a.txt, b.txt"
+    """
+    known = sorted(names)
+    if not known:
+        return f"no file fits {wanted!r}: there are no files"
+    more = f" and {len(known) - SHOWN_NAMES:,} more" if len(known) > SHOWN_NAMES else ""
+    return f"no file fits {wanted!r}; there are {', '.join(known[:SHOWN_NAMES])}{more}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.api import iter_pages, load_document
 from wbsync.download.digests import Digest
-from wbsync.download.fetch import Fetched, Fetcher, Item
+from wbsync.download.fetch import Fetched, Fetcher, Item, no_file_fits
 from wbsync.errors import NotFoundError
 from wbsync.extract.values import as_int
 
@@ -87,10 +87,13 @@ async def get_run_files(
         The folder, and what was done.
 
     Raises:
-        NotFoundError: There is no such run, or the key may not see it.
+        NotFoundError: There is no such run, or the key may not see it, or no file fits.
     """
     folder = target or Path("files") / run.run_id
-    nodes = {n["name"]: n for n in await _list(client, run, pattern=pattern)}
+    everything = {n["name"]: n for n in await _list(client, run)}
+    nodes = {name: n for name, n in everything.items() if fnmatchcase(name, pattern)}
+    if not nodes and pattern != "*":
+        raise NotFoundError(f"{run}: {no_file_fits(pattern, everything)}")
     fetcher = Fetcher(warehouse, folder, client, progress, concurrency)
     items = [
         Item(name, Digest.parse(n.get("md5")), as_int(n.get("sizeBytes")))

@@ -36,6 +36,7 @@ class Tally:
 
     runs_seen: int = 0
     runs_changed: int = 0
+    runs_deleted: int = 0
     history_values: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     removed_from: set[str] = field(default_factory=set)

@@ -383,6 +383,7 @@ class _Sync:
             seconds=round(time.monotonic() - self._started, 3),
             runs=sum(t.runs_seen for t in tallies),
             runs_changed=sum(t.runs_changed for t in tallies),
+            runs_deleted=sum(t.runs_deleted for t in tallies),
             rows=rows,
             history_rows=sum(t.history_values for t in tallies),
             removed_from=tuple(sorted({table for t in tallies for table in t.removed_from})),

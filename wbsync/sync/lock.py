@@ -37,7 +37,8 @@ def hold(root: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise LockedError(
-            f"{root}: another sync{_describe(holder)} holds this warehouse; wait until it has ended"
+            f"{root}: another sync{_describe(holder)} holds this warehouse; wait until it has"
+            " ended (wbsync sync --wait does)"
         ) from None
     try:
         facts: dict[str, Any] = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat()}

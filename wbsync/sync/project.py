@@ -3,11 +3,12 @@
 The projects row comes last and carries the bookmark: it says that everything before it was
 committed. A sync that was killed leaves the old bookmark, or none, and the next one looks again
 at all that the old one does not vouch for; what is held already is recognised and not written.
-A sync that the budget stops writes the row, too, for the bookmark speaks of runs alone, and the
-other streams find out by themselves what they lack. It notes which streams were left: the next
-limited sync begins with those, so that a small budget is not spent on looking at the same runs
-again and again. And it notes which streams of the project as a whole were ever read to their end,
-so that a reader can tell a project without sweeps from one whose sweeps were left out.
+A sync that the budget or Ctrl-C stops writes the row, too, for the bookmark speaks of runs alone,
+and the other streams find out by themselves what they lack. Where it is the budget, it notes which
+streams were left: the next limited sync begins with those, so that a small budget is not spent on
+looking at the same runs again and again. And it notes which streams of the project as a whole were
+ever read to their end, so that a reader can tell a project without sweeps from one whose sweeps were
+left out.
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ from wbsync.sync.reports import PARTS as REPORT_PARTS
 from wbsync.sync.runs import RunSync, read_index
 from wbsync.sync.streams import PROJECT_STREAMS, RUNS, Opening, ProjectStream
 from wbsync.sync.untold import Untold
+from wbsync.sync.vouching import vouch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wbsync.model import SyncOptions
     from wbsync.sync.context import Context
 
@@ -82,10 +86,16 @@ async def sync_project(context: Context) -> None:
                     opening.pending = [] if RUNS in left else [s.tables[0] for s in left]
                 text = await asyncio.to_thread(_describe, left, context, opening)
                 context.tally.left = Skipped(what=str(context.project), reason=text)
+                if is_all and turns is streams:
+                    vouch(context, tables_of(s for s in turns[:number] if s not in failed))
+                await _write_project(context, opening)
+                raise
+            except asyncio.CancelledError:
                 await _write_project(context, opening)
                 raise
     if is_all:
         opening.pending = []
+        vouch(context, tables_of(s for s in streams if s not in failed))
     await _write_project(context, opening)
 
 
@@ -138,6 +148,11 @@ def streams_of(options: SyncOptions) -> list[ProjectStream]:
         if options.wants(stream.tables, on_request=stream.on_request)
         and (stream.per_run or not options.selection.runs)
     ]
+
+
+def tables_of(streams: Iterable[ProjectStream]) -> list[str]:
+    """Returns the tables that streams fill with rows of runs."""
+    return [table for stream in streams if stream.per_run for table in stream.tables]
 
 
 def enter(context: Context, stream: ProjectStream) -> None:

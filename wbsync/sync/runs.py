@@ -190,7 +190,7 @@ class RunSync:
         if self._is_from_scratch:
             return
         self._stored = await asyncio.to_thread(read_index, self._context, whole=True)
-        self._seen, self._taken = set(), set()
+        self._seen, self._taken, self._gone = set(), set(), set()
         await self._walk_heavy({}, page_rows=HEAVY_PAGE_ROWS, is_check=True)
         await self._find_gone(None)
         self._context.tally.drift += [
@@ -198,6 +198,7 @@ class RunSync:
         ]
         await self._flush()
         await self._mark_deleted()
+        self._context.tally.runs_seen -= len(self._gone)
 
     def _path(self, run_id: str) -> str:
         return f"{self._context.project}/{run_id}"
@@ -283,11 +284,18 @@ class RunSync:
         """Names in the report what W&B did not tell of runs."""
         self._untold.say()
 
+    async def keep(self) -> None:
+        """Commits what was gathered by a walk that was cancelled; the next one begins anew.
+
+        It may have been cancelled amid a page or a commit, so that where it was says nothing.
+        """
+        await self._flush()
+        self._context.tally.runs_seen = len(self._seen)
+
     async def stop(self) -> None:
         """Commits what was gathered, and keeps how far the walk came for the next sync."""
         context = self._context
-        await self._flush()
-        context.tally.runs_seen = len(self._seen)
+        await self.keep()
         if self._ends and context.options.selection.is_everything:
             newest = self._updated_at_first or self._updated_at
             position = {
@@ -731,10 +739,11 @@ class RunSync:
             where = [*project_filter(context), ("run_id", "in", sorted(self._gone))]
             await log_deletions(context, where)
             await context.amend("runs", where, {"deleted_at": context.synced_at})
+            context.tally.runs_deleted += len(self._gone)
 
     def _next_bookmark(self, run_count: int | None) -> dict[str, Any]:
         context, bookmark = self._context, self._bookmark or {}
-        context.tally.runs_seen = len(self._seen | set(self._stored))
+        context.tally.runs_seen = len((self._seen | set(self._alive())) - self._gone)
         hidden = bookmark.get("hidden", 0)
         if self._is_whole and run_count is not None and not self._is_resumed:
             hidden = max(0, run_count - len((self._seen | set(self._alive())) - self._gone))

@@ -112,6 +112,9 @@ async def _runs(context: Context, opening: Opening) -> None:
     except BudgetSpentError:
         await runs.stop()
         raise
+    except asyncio.CancelledError:
+        await runs.keep()
+        raise
     finally:
         runs.say_untold()
 
@@ -225,11 +228,11 @@ def choose_tables(only: Iterable[str] = (), skip: Iterable[str] = ()) -> SyncOpt
                 f" {', '.join(t for t in stream.tables if t != min(partly))};"
                 f" --skip {stream.head} leaves all of them as they are"
             )
+    if wanted and wanted <= unwanted:
+        raise ConfigError("--skip leaves nothing of --only to sync")
     for stream in streams:
         if stream.follows and wanted & set(stream.tables):
             wanted.add(stream.follows)
-    if wanted and wanted <= unwanted:
-        raise ConfigError("--skip leaves nothing of --only to sync")
     return SyncOptions(only=frozenset(wanted), skip=frozenset(unwanted))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -19,12 +19,15 @@ from wbsync.errors import ConfigError, WarehouseError
 from wbsync.lake import verify as disk
 from wbsync.model import Finding, ProjectPath, RunPath
 from wbsync.progress import Working
+from wbsync.sync.cursors import Cursors
 from wbsync.sync.ledger import LEDGER, checksum_text, counts_of_keys, read_ledger
 from wbsync.sync.ledger import TABLES as COUNTED
+from wbsync.sync.vouching import Vouched
 from wbsync.tables import table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from wbsync.lake import Lake
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 SHORT, EXCESS, ALTERED = "missing values", "doubled values", "altered values"
 UNACCOUNTED = "values without an account"
 INCOMPLETE, NOT_READ = "incomplete run", "run that was not read"
+UNFINISHED, NOT_ASKED = "unfinished sync", "not asked for"
+"""What no sync claims to have read yet; nothing is wrong with that."""
 SAMPLED, WITHHELD = "sampled run", "run with rows that W&B does not give"
 KEYS_DIFFER = "key counts that do not add up"
 REFETCHED = frozenset({SHORT, EXCESS, ALTERED, UNACCOUNTED, INCOMPLETE})
@@ -44,6 +49,14 @@ CLAIMS = {"history": "history_line_count", "system_metrics": "event_line_count"}
 
 EXPLAINED_RUNS = 10
 """As many runs have their steps looked at one by one."""
+
+
+class Claim(NamedTuple):
+    """What W&B says that it has of a run."""
+
+    rows: int
+    written_at: datetime
+    """When the run's row, which says so, was written."""
 
 
 @dataclass(slots=True)
@@ -63,6 +76,13 @@ class Verification:
         """Returns what is wrong."""
         return [finding for finding in self.findings if finding.is_wrong]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is wrong, and all was read of the runs that are held."""
+        return not self.problems and {UNFINISHED, NOT_ASKED}.isdisjoint(
+            finding.kind for finding in self.findings
+        )
+
     def damaged(self, table: str) -> set[str]:
         """Returns the names of a table's files whose rows cannot be trusted."""
         return {
@@ -77,7 +97,7 @@ class Verification:
         report["deep"] = report.pop("is_deep")
         for finding in report["findings"]:
             finding["wrong"] = finding.pop("is_wrong")
-        return {"ok": not self.problems, **report}
+        return {"ok": not self.problems, "complete": self.is_complete, **report}
 
 
 def verify(
@@ -100,10 +120,10 @@ def verify(
     is_chosen = chosen_by(sources)
     names = _check_tables(holding.lake, report, progress)
     for table in COUNTED:
-        if table in names:
+        if table in names or "runs" in names:
             _check_runs(holding, table, report, is_chosen, progress)
     if "history_keys" in names:
-        _check_keys(holding.lake, report, is_chosen)
+        _check_keys(holding, report, is_chosen)
     if deep:
         for table in names:
             if table not in COUNTED:
@@ -196,6 +216,9 @@ def _check_runs(
     except (WarehouseError, duckdb.Error) as error:
         report.findings.append(disk.unreadable(table, error))
         return
+    vouched = Vouched(holding.state)
+    lacking: dict[RunPath, bool] = {}
+    """Runs of which no sync claims to have read all; whether one has begun to."""
     runs = sorted(filter(is_chosen, ledger.keys() | counts.keys()))
     report.runs = max(report.runs, len(runs))
     report.values += sum(counts.get(run, 0) for run in runs)
@@ -227,26 +250,40 @@ def _check_runs(
         elif run in sums and checksum_text(sums[run][1]) != (account["checksum"] or ""):
             message = "its values are not those that were written"
             report.findings.append(_of_run(ALTERED, table, run, message))
-        elif finding := _compared(table, run, account, claims.get(run)):
-            report.findings.append(finding)
+        elif finding := _compared(table, run, account, claim := claims.get(run)):
+            is_behind = finding.kind == INCOMPLETE and _is_behind(account, claim)
+            if claim and is_behind and not vouched.has_read(table, run, claim.written_at):
+                lacking[run] = account["claimed_rows"] is None
+            else:
+                report.findings.append(finding)
     if not report.damaged(LEDGER):
-        report.findings += _not_read(table, filter(is_chosen, claims), ledger, claims)
+        for run in sorted(filter(is_chosen, claims.keys() - ledger.keys())):
+            claim = claims[run]
+            if claim.rows and vouched.has_read(table, run, claim.written_at):
+                message = f"none of {claim.rows:,} rows that W&B claims was read"
+                report.findings.append(_of_run(NOT_READ, table, run, message))
+            elif claim.rows:
+                lacking[run] = False
+    report.findings += _summed_up(table, lacking, vouched)
 
 
 def _by_run(rows: pa.Table) -> dict[RunPath, dict[str, Any]]:
     return {RunPath(r["entity"], r["project"], r["run_id"]): r for r in rows.to_pylist()}
 
 
-def _claims(lake: Lake, table: str) -> dict[RunPath, int]:
+def _claims(lake: Lake, table: str) -> dict[RunPath, Claim]:
     """Returns the rows that W&B claims of each run that it still has."""
     column = CLAIMS[table]
-    rows = lake.read("runs", columns=["entity", "project", "run_id", column, "deleted_at"])
-    found = _by_run(rows)
-    return {run: row[column] or 0 for run, row in found.items() if row["deleted_at"] is None}
+    columns = ["entity", "project", "run_id", column, "deleted_at", "synced_at"]
+    return {
+        run: Claim(row[column] or 0, row["synced_at"])
+        for run, row in _by_run(lake.read("runs", columns=columns)).items()
+        if row["deleted_at"] is None
+    }
 
 
 def _compared(
-    table: str, run: RunPath, account: dict[str, Any], claim: int | None
+    table: str, run: RunPath, account: dict[str, Any], claim: Claim | None
 ) -> Finding | None:
     """Returns how a run's account falls short of what W&B claims."""
     rows, claimed = account["held_rows"], account["claimed_rows"]
@@ -256,11 +293,11 @@ def _compared(
     if claim is None:
         return None
     if claimed is None:
-        return _of_run(INCOMPLETE, table, run, f"half read: {rows:,} of {claim:,} rows")
-    if rows < claim and claimed < claim:
-        return _of_run(INCOMPLETE, table, run, f"{rows:,} of {claim:,} rows that W&B claims")
+        return _of_run(INCOMPLETE, table, run, f"half read: {rows:,} of {claim.rows:,} rows")
+    if _is_behind(account, claim):
+        return _of_run(INCOMPLETE, table, run, f"{rows:,} of {claim.rows:,} rows that W&B claims")
     if not rows and claimed:
-        message = f"none of {claim:,} rows that W&B claims were given; sync again"
+        message = f"none of {claim.rows:,} rows that W&B claims were given; sync again"
         return _of_run(INCOMPLETE, table, run, message)
     if rows < claimed:
         message = f"W&B claims {claimed:,} rows and gave {rows:,}, however it was asked"
@@ -268,26 +305,33 @@ def _compared(
     return None
 
 
-def _not_read(
-    table: str, runs: Any, ledger: dict[RunPath, Any], claims: dict[RunPath, int]
-) -> list[Finding]:
-    """Returns the runs that nothing was ever read of; a choice where that is true of a project."""
-    begun = {(run.entity, run.project) for run in ledger}
-    missing = [run for run in sorted(runs) if claims[run] and run not in ledger]
-    skipped = Counter((r.entity, r.project) for r in missing if (r.entity, r.project) not in begun)
-    return [
-        _of_run(NOT_READ, table, run, f"none of {claims[run]:,} rows that W&B claims was read")
-        for run in missing
-        if (run.entity, run.project) in begun
-    ] + [
-        Finding(
-            NOT_READ,
-            f"{table} of {entity}/{project}: not synced ({count:,} runs have some)",
-            table=table,
-            is_wrong=False,
+def _is_behind(account: dict[str, Any], claim: Claim | None) -> bool:
+    """Says whether a run was half read, or has claimed more rows since it was read."""
+    rows, claimed = account["held_rows"], account["claimed_rows"]
+    if claim is None or claimed is None:
+        return claimed is None
+    return bool(rows < claim.rows and claimed < claim.rows)
+
+
+def _summed_up(table: str, lacking: dict[RunPath, bool], vouched: Vouched) -> Iterator[Finding]:
+    """Yields, project by project, what no sync claims to have read."""
+    counted = Counter(
+        (run.entity, run.project, is_begun or vouched.was_cut_short(run))
+        for run, is_begun in lacking.items()
+    )
+    for (entity, project, is_unfinished), count in sorted(counted.items()):
+        kind, message = (
+            NOT_ASKED,
+            (
+                f"not synced ({count:,} runs have some); to have it, sync without --runs, --since,"
+                " --filter, --only or --skip"
+            ),
         )
-        for (entity, project), count in skipped.items()
-    ]
+        if is_unfinished:
+            kind = UNFINISHED
+            message = f"not finished ({count:,} runs lack some), as a sync was stopped; sync again"
+        text = f"{table} of {entity}/{project}: {message}"
+        yield Finding(kind, text, table=table, is_wrong=False)
 
 
 def _steps(lake: Lake, table: str, files: Sequence[Path], account: dict[str, Any]) -> str:
@@ -322,18 +366,42 @@ def _listed(steps: list[int]) -> str:
     return f"step{'s' if len(steps) > 1 else ''} {', '.join(texts)}{more}"
 
 
-def _check_keys(lake: Lake, report: Verification, is_chosen: Callable[[RunPath], bool]) -> None:
-    """Compares the counts of history_keys with the ledger."""
+def _check_keys(
+    holding: Holding, report: Verification, is_chosen: Callable[[RunPath], bool]
+) -> None:
+    """Compares the counts of history_keys with the ledger.
+
+    They are written after the values: a sync that was stopped in between goes on with them.
+    """
+    lake = holding.lake
     if report.damaged("history_keys") or report.damaged(LEDGER):
         return
-    ledger = _by_run(read_ledger(lake, "history"))
-    counts = counts_of_keys(lake)
-    for run, account in ledger.items():
+    counts, differing = counts_of_keys(lake), dict[RunPath, str]()
+    for run, account in _by_run(read_ledger(lake, "history")).items():
         wanted = account["held_values"]
         count, _ = counts.get(run, (0, None))
         if is_chosen(run) and wanted is not None and count != wanted:
             message = f"the counts of its keys sum to {count:,}, the ledger says {wanted:,}"
-            report.findings.append(_of_run(KEYS_DIFFER, "history_keys", run, message))
+            differing[run] = message
+    if not differing:
+        return
+    claims, vouched = _claims(lake, "history"), Vouched(holding.state)
+    values, keys = (
+        Cursors(lake, holding.state, table).committed(None) for table in ("history", "history_keys")
+    )
+    lacking = {
+        run: True
+        for run in differing
+        if (claim := claims.get(run)) is not None
+        and values.get(run) != keys.get(run)
+        and not vouched.has_read("history_keys", run, claim.written_at)
+    }
+    report.findings += _summed_up("history_keys", lacking, vouched)
+    report.findings += (
+        _of_run(KEYS_DIFFER, "history_keys", run, message)
+        for run, message in differing.items()
+        if run not in lacking
+    )
 
 
 def _check_deep(holding: Holding, table: str, report: Verification) -> None:
