@@ -7,8 +7,8 @@ A sync that the budget or Ctrl-C stops writes the row, too, for the bookmark spe
 and the other streams find out by themselves what they lack. Where it is the budget, it notes which
 streams were left: the next limited sync begins with those, so that a small budget is not spent on
 looking at the same runs again and again. And it notes which streams of the project as a whole were
-ever read to their end, so that a reader can tell a project without sweeps from one whose sweeps were
-left out.
+ever read to their end, so that a reader can tell a project without sweeps from one whose sweeps
+were left out.
 """
 
 from __future__ import annotations
