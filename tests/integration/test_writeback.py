@@ -21,7 +21,7 @@ from wbsync.errors import EditError, LockedError, TransportError
 from wbsync.lake import open_warehouse
 from wbsync.sandbox.process import Sandbox
 from wbsync.settings import resolve_credentials
-from wbsync.writeback import MISSING, Edit, Operation, Queue, Target
+from wbsync.writeback import MISSING, Edit, Operation, Queue, Target, settling
 from wbsync.writeback.merge import Policy
 from wbsync.writeback.push import _alone, push
 from wbsync.writeback.undo import undo
@@ -782,3 +782,35 @@ def test_python_pushes_from_a_notebook(place: Place) -> None:
 
     pushed, dry = asyncio.run(cell())
     assert (pushed.applied, dry.to_send) == (1, 1)
+
+
+def after_reading(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
+    """Has something happen once between the reading and what is decided by it."""
+    real, waiting = settling.read_present, [act]
+
+    async def read(*args: Any) -> Any:
+        presents = await real(*args)
+        while waiting:
+            waiting.pop()()
+        return presents
+
+    monkeypatch.setattr(settling, "read_present", read)
+
+
+def test_an_edit_that_is_dropped_during_a_push_is_not_sent(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does what was built on it go out with its value; the rest is pushed."""
+    run = place.run("dropped", "r", notes="n", config={"lr": {"value": 1}}, tags=["a"])
+    place.edit(
+        Operation(run, "notes", "set", "never", "n"),
+        leaf(run, "config", "lr", 2, 1), leaf(run, "config", "lr", 3, 2),
+        Operation(run, "tags", "add", "b", ["a"]),
+    )  # fmt: skip
+    ids = [entry.op_id for entry in place.queue.entries()]
+    after_reading(monkeypatch, lambda: place.queue.drop(ids[:2]))
+    assert place.push().applied == 2
+    assert place.states() == ["dropped", "dropped", "applied", "applied"]
+    held = place.account.run("dropped", "r", "notes config tags")
+    assert held == {"notes": "n", "config": '{"lr": {"value": 3}}', "tags": ["a", "b"]}
+    assert [e.attempts for e in place.queue.entries()] == [0, 0, 1, 1]

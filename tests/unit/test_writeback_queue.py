@@ -209,6 +209,21 @@ def test_states_attempts_and_the_log(queue: Queue) -> None:
     assert queue.edits()[0][1] == {"applied": 1, "dropped": 1}
 
 
+def test_what_was_decided_of_an_older_state_moves_nothing(queue: Queue) -> None:
+    """Whether its state, its attempts or its base is another one now; also nothing beside it."""
+    queue.add(Edit("me"), [leaf(1, "é🦊"), leaf(2, MISSING, "x")])
+    seen = queue.entries()
+    first, second = (e.op_id for e in seen)
+    assert queue.transition([Change(second, "conflict", theirs=5)], seen)
+    lines = len(queue.log())
+    assert not queue.transition([Change(first, "sending"), Change(second, "sending")], seen)
+    assert [e.state for e in queue.entries()] == ["pending", "conflict"]
+    assert len(queue.log()) == lines
+    queue.resolve([second], "mine")
+    assert not queue.transition([Change(second, "sending")], seen)
+    assert queue.transition([Change(second, "sending")], queue.entries())
+
+
 def test_what_was_built_on_a_dropped_edit_stands_on_its_base(queue: Queue) -> None:
     """Dropping the first of two changes of a field leaves the second able to be pushed."""
     queue.add(Edit("me"), [leaf(1, 0)])

@@ -435,10 +435,30 @@ class Queue:
             for edit_id, made_at, who, why, origin, command, undoes, counts in rows
         ]
 
-    def transition(self, changes: Iterable[Change]) -> None:
-        """Moves operations to other states, all or none; `sending` counts an attempt."""
+    def transition(self, changes: Iterable[Change], seen: Iterable[Entry] = ()) -> bool:
+        """Moves operations to other states, all or none; `sending` counts an attempt.
+
+        Args:
+            changes: The new states.
+            seen: Operations as they were when this was decided.
+
+        Returns:
+            Whether they still were so. If not, nothing is moved: what was decided is out of date.
+        """
         with self._transaction() as connection:
+            known = [
+                (e.op_id, e.state, e.attempts, _encode(e.operation.base)) for e in seen
+            ]  # fmt: skip
+            held = connection.execute(
+                "SELECT count(*) FROM operations o JOIN json_each(?) s ON o.op_id = s.value ->> 0"
+                " WHERE o.state = s.value ->> 1 AND o.attempts = s.value ->> 2"
+                " AND o.base IS s.value ->> 3",
+                (json.dumps(known),),
+            ).fetchone()
+            if held[0] != len(known):
+                return False
             _move(connection, changes, _now())
+        return True
 
     def drop(self, op_ids: Collection[int], reason: str = "dropped by hand") -> int:
         """Takes operations out that are not on their way; returns their number.

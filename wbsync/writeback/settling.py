@@ -95,12 +95,16 @@ class Settling:
             )  # fmt: skip
             if not is_whole:
                 sends = []
-            self._queue.transition(
+            is_current = self._queue.transition(
                 [
                     *(self._change(v, state, why) for v, state, why in settled if state != LEFT),
                     *(self._change(v, "sending", None) for v in sends),
-                ]
+                ],
+                entries,
             )
+            if not is_current:
+                continue  # someone has dropped or resolved some of them meanwhile
+            self._unshown.update(v.entry.op_id for v in sends if self._was_done(v.entry))
             for verdict, state, why in settled:
                 self._open.discard(verdict.entry.op_id)
                 tell(verdict, "pending" if state == LEFT else state, why)
@@ -129,14 +133,16 @@ class Settling:
             self._alone.add(entry.target.key)
             del self._answers[entry.op_id]
             return "split", None
-        if entry.op_id in self._answers and refusal is None:
-            self._unshown[entry.op_id] += 1
-            if self._unshown[entry.op_id] >= MAX_UNSHOWN:
-                return "failed", "W&B said that it was done, and does not show it"
+        if self._was_done(entry) and self._unshown[entry.op_id] + 1 >= MAX_UNSHOWN:
+            return "failed", "W&B said that it was done, and does not show it"
         if self._tries[entry.op_id] >= MAX_TRIES:
             reason = refusal.reason if refusal is not None else "W&B does not show it"
             return "pending", reason
         return "sending", None
+
+    def _was_done(self, entry: Entry) -> bool:
+        """Says whether W&B has said that it did what was sent last."""
+        return entry.op_id in self._answers and self._answers[entry.op_id] is None
 
     def _change(self, verdict: Verdict, state: str, reason: str | None) -> Change:
         return Change(
