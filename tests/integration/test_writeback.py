@@ -814,3 +814,34 @@ def test_an_edit_that_is_dropped_during_a_push_is_not_sent(
     held = place.account.run("dropped", "r", "notes config tags")
     assert held == {"notes": "n", "config": '{"lr": {"value": 3}}', "tags": ["a", "b"]}
     assert [e.attempts for e in place.queue.entries()] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        (leaf(RUN, "config", "lr", MISSING, 1), leaf(RUN, "config", "lr", 7),
+         {"value": 1, "desc": None}),
+        (leaf(RUN, "config", "lr", 2, 1), leaf(RUN, "config", "lr", MISSING, 2),
+         {"value": 1, "desc": None}),
+        (leaf(RUN, "config", "lr", 2, 1), leaf(RUN, "config", "lr", {"value": 5}, 2),
+         {"desc": "d", "value": 1}),
+        (leaf(RUN, "config", "lr", MISSING, 1), None, {"desc": "d", "value": 1}),
+    ],
+)  # fmt: skip
+def test_an_undo_over_a_later_edit_puts_the_value_back_where_it_belongs(
+    place: Place, request: pytest.FixtureRequest, first: Operation, second: Operation | None,
+    wanted: dict[str, Any],
+) -> None:  # fmt: skip
+    """Not the wrapping in the wrapping, nor a leaf without one, whatever waits in between."""
+    name = f"r{request.node.callspec.indices['first']}"
+    run = place.run("levels", name, '{"lr": {"desc": "d", "value": 1}, "x": {"value": NaN}}')
+    edit = place.edit(replace(first, target=run))
+    assert place.push().applied == 1
+    if second is not None:
+        place.edit(replace(second, target=run))
+    undo(place.queue, edit.edit_id, "me")
+    place.push()
+    config = json.loads(place.account.run("levels", name, "config")["config"])
+    assert config["lr"] == wanted
+    assert math.isnan(config["x"]["value"])
+    assert set(place.states()) == {"applied"}

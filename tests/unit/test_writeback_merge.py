@@ -201,3 +201,13 @@ def test_a_broken_config_is_left_alone() -> None:
     merged = merge(entries(leaf("lr", 1), Operation(RUN, "tags", "add", "t", [])), held)
     assert outcomes(merged) == ["refused", "send"]
     assert merged.texts == {}
+
+
+def test_what_would_be_read_as_something_else_is_not_written() -> None:
+    """A value in a bare key that looks like W&B's wrapping would be taken for it."""
+    held = present()
+    held[RUN.key].texts["config"] = '{"bare": 1}'
+    merged = merge(entries(leaf("bare", {"value": 2}, 1)), held)
+    assert outcomes(merged) == ["conflict"]
+    assert merged.texts == {}
+    assert outcomes(merge(entries(leaf("lr", {"value": 2}, 1)), present({"lr": 1}))) == ["send"]

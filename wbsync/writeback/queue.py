@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS operations (
     op_id INTEGER PRIMARY KEY AUTOINCREMENT, edit_id TEXT NOT NULL, kind TEXT NOT NULL,
     entity TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, storage_id TEXT,
     created_at TEXT, field TEXT NOT NULL, path TEXT NOT NULL, action TEXT NOT NULL,
-    value TEXT, base TEXT, restore TEXT,
+    value TEXT, base TEXT, restore TEXT, restores_key INTEGER NOT NULL,
     state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, changed_at TEXT NOT NULL,
     error TEXT, before TEXT, after TEXT, theirs TEXT, replaced TEXT, made_from INTEGER, push_id TEXT
 );
@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS log (
 
 _OPERATION_COLUMNS = (
     "edit_id", "kind", "entity", "project", "name", "storage_id", "created_at", "field", "path",
-    "action", "value", "base", "restore", "state", "changed_at",
+    "action", "value", "base", "restore", "restores_key", "state", "changed_at",
 )  # fmt: skip
 
 
@@ -341,7 +341,8 @@ class Queue:
                 "SELECT o.op_id, o.edit_id, o.kind, o.entity, o.project, o.name, o.storage_id,"  # noqa: S608
                 " o.created_at, o.field, o.path, o.action, o.value, o.base, o.restore, o.state,"
                 " o.attempts, o.changed_at, o.error, o.before, o.after, o.theirs, o.replaced,"
-                " o.made_from, o.push_id, e.who, e.why, e.origin, e.command, e.undoes, e.made_at"
+                " o.made_from, o.push_id, o.restores_key, e.who, e.why, e.origin, e.command,"
+                " e.undoes, e.made_at"
                 f" FROM operations o JOIN edits e USING (edit_id) WHERE {where} ORDER BY o.op_id"
                 " LIMIT ?",
                 (*parameters, -1 if limit is None else limit),
@@ -628,20 +629,21 @@ def _row(operation: Operation, edit_id: str, now: str) -> tuple[Any, ...]:
     return (
         edit_id, target.kind, target.entity, target.project, target.name, target.storage_id,
         target.created_at, operation.field, json.dumps(operation.path), operation.action,
-        _encode(operation.value), _encode(operation.base), operation.restore, "pending", now,
+        _encode(operation.value), _encode(operation.base), operation.restore,
+        operation.restores_key, "pending", now,
     )  # fmt: skip
 
 
 def _entry(row: tuple[Any, ...], edits: dict[str, Edit]) -> Entry:
     edit_id = row[1]
     if edit_id not in edits:
-        who, why, origin, command, undoes, made_at = row[24:]
+        who, why, origin, command, undoes, made_at = row[25:]
         edits[edit_id] = Edit(
             who, why, origin, command, undoes, edit_id, datetime.fromisoformat(made_at)
         )
     operation = Operation(
         Target(*row[2:8]), row[8], row[10], _decode(row[11]), _decode(row[12]),
-        tuple(json.loads(row[9])), row[13],
+        tuple(json.loads(row[9])), row[13], bool(row[24]),
     )  # fmt: skip
     return Entry(
         row[0], edits[edit_id], operation, row[14], row[15], datetime.fromisoformat(row[16]),
