@@ -845,3 +845,18 @@ def test_an_undo_over_a_later_edit_puts_the_value_back_where_it_belongs(
     assert config["lr"] == wanted
     assert math.isnan(config["x"]["value"])
     assert set(place.states()) == {"applied"}
+
+
+def test_an_undo_does_not_write_over_what_others_wrote(place: Place) -> None:
+    """Not even where an edit of one's own waits in conflict with it, which stays, too."""
+    run = place.run("undone", "r", notes="n", config={"lr": {"value": 1}})
+    first = place.edit(Operation(run, "notes", "set", "mine", "n"), leaf(run, "config", "lr", 2, 1))
+    assert place.push().applied == 2
+    place.sdk.do("r = api.run('sandbox/undone/r'); r.notes = 'theirs'; r.update(); result = 0")
+    place.edit(Operation(run, "notes", "set", "more", "mine"))
+    assert place.push().conflicts == 1
+    assert undo(place.queue, first.edit_id, "me").queued == 2
+    report = place.push()
+    assert (report.applied, report.conflicts) == (1, 1)
+    assert place.account.run("undone", "r", "notes")["notes"] == "theirs"
+    assert sorted(place.states()) == ["applied", "applied", "applied", "conflict", "conflict"]

@@ -232,14 +232,24 @@ def test_what_was_built_on_a_dropped_edit_stands_on_its_base(queue: Queue) -> No
     assert queue.entries(["pending"])[0].operation.base == 0
 
 
-def test_an_edit_of_a_place_in_conflict_resolves_it(queue: Queue) -> None:
-    """It is based on what W&B holds, which the conflict shows."""
-    queue.add(Edit("me"), [leaf(1, 0)])
-    op = queue.entries()[0].op_id
-    queue.transition([Change(op, "conflict", theirs=7)])
-    queue.add(Edit("me"), [leaf(8, 0)])
-    assert [e.state for e in queue.entries()] == ["dropped", "pending"]
-    assert queue.entries(["pending"])[0].operation.base == 7
+@pytest.mark.parametrize(
+    ("base", "undoes", "states"),
+    [
+        (7, None, ["dropped", "dropped", "pending", "pending"]),
+        (0, None, ["conflict", "conflict", "pending", "pending"]),
+        (7, "p1", ["conflict", "conflict", "pending", "pending"]),
+    ],
+)
+def test_only_an_edit_made_of_what_wandb_holds_answers_a_conflict(
+    queue: Queue, base: int, undoes: str | None, states: list[str]
+) -> None:
+    """No other is based on a value that nobody has seen; nor is an undo, which is an old edit."""
+    queue.add(Edit("me"), [leaf(1, 0), leaf(2, 1)])
+    ops = [entry.op_id for entry in queue.entries()]
+    queue.transition([Change(op, "conflict", theirs=7) for op in ops])
+    queue.add(Edit("me", undoes=undoes), [leaf(8, base), leaf(9, 8)])
+    assert [e.state for e in queue.entries()] == states
+    assert [e.operation.base for e in queue.entries(["pending"])] == [base, 8]
 
 
 def test_queueing_ten_thousand_edits_is_quick(queue: Queue) -> None:

@@ -15,10 +15,10 @@ from wbsync.cli.options import Globals  # noqa: TC001
 from wbsync.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wbsync.query import Engine
-    from wbsync.writeback.plan import Plan
+    from wbsync.writeback.plan import Plan, Sample
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -295,11 +295,12 @@ def _accept(
 ) -> None:
     """Shows what an edit would do, asks, and queues it."""
     from wbsync.query import Engine
-    from wbsync.writeback.accepting import Edited, accept
+    from wbsync.writeback.accepting import Edited, accept, face_conflicts
 
     root = shared.root()
     with Engine.open(root) as engine:
         plan = make(engine)
+    face_conflicts(root, plan)
     edited = Edited(plan)
     if not as_json:
         print_plan(plan)
@@ -342,9 +343,15 @@ def print_plan(plan: Plan) -> None:
     click.echo(f"{plan.changed:,} of {plan.matched:,} {plan.kind} change{rest}")
     for label, action, count in plan.counts():
         click.echo(f"  {_VERBS[action]} {plain(label)}: {count:,}")
-    samples = plan.samples()
+    _print_samples("for example:", plan.samples())
+    if plan.replacing:
+        words = f"{len(plan.replacing):,} of these replace a conflict: what W&B holds → yours"
+        _print_samples(words, plan.replaced())
+
+
+def _print_samples(heading: str, samples: Sequence[Sample]) -> None:
     if samples:
-        click.echo("for example:")
+        click.echo(heading)
     for sample in samples:
         before, after = value_text(sample.before), value_text(sample.after)
         click.echo(f"  {plain(sample.target)} {plain(sample.label)}: {before} → {after}")

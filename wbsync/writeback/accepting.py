@@ -31,6 +31,14 @@ class Edited:
         return {**self.plan.to_json(), "edit_id": self.edit_id, "queued": self.queued}
 
 
+def face_conflicts(root: Path, plan: Plan) -> None:
+    """Has a plan show and replace the conflicts that wait where it changes something."""
+    queue = Queue.held_by(root)
+    if queue is not None:
+        with queue:
+            plan.face(queue.entries(("conflict",)))
+
+
 def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str = "") -> Edited:
     """Queues the operations of a plan, all or none; what changes nothing is not queued.
 

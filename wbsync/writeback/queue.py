@@ -22,7 +22,7 @@ import sqlite3
 import threading
 import uuid
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -225,8 +225,8 @@ class Queue:
     def add(self, edit: Edit, operations: Iterable[Operation]) -> int:
         """Accepts an edit: all of its operations that change something, or none at all.
 
-        An operation on a place that waits in conflict takes the conflict's place: it is based on
-        what W&B holds there.
+        An operation that is based on what W&B was found to hold in a conflict takes the place of
+        that conflict: whoever made it has seen what it writes over. An undo never does.
 
         Args:
             edit: Who made it, when and why.
@@ -246,7 +246,8 @@ class Queue:
             return 0
         now = _now()
         with self._transaction() as connection:
-            settled = self._take_over_conflicts(connection, wanted, edit, now)
+            if edit.undoes is None:
+                self._replace_conflicts(connection, wanted, edit, now)
             connection.execute(
                 "INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -258,7 +259,7 @@ class Queue:
             marks = ", ".join("?" * len(_OPERATION_COLUMNS))
             connection.executemany(
                 f"INSERT INTO operations ({columns}) VALUES ({marks})",  # noqa: S608
-                (_row(operation, edit.edit_id, now) for operation in settled),
+                (_row(operation, edit.edit_id, now) for operation in wanted),
             )
             connection.execute(
                 "INSERT INTO log (at, op_id, to_state) SELECT ?, op_id, state FROM operations"
@@ -267,34 +268,26 @@ class Queue:
             )
         return len(wanted)
 
-    def _take_over_conflicts(
+    def _replace_conflicts(
         self,
         connection: sqlite3.Connection,
-        operations: list[Operation],
+        operations: Iterable[Operation],
         edit: Edit,
         now: str,
-    ) -> list[Operation]:
-        """Returns operations, those on a place in conflict based on what W&B holds there."""
-        conflicts = {
-            (entry.target.key, entry.operation.place): entry
-            for entry in self._entries(connection, "o.state = 'conflict'", ())
-        }
+    ) -> None:
+        """Drops the conflicts that operations are an answer to."""
+        conflicts: dict[Any, list[Entry]] = {}
+        for entry in self._entries(connection, "o.state = 'conflict'", ()):
+            if entry.operation.form != "set":
+                conflicts.setdefault((entry.target.key, entry.operation.place), []).append(entry)
         if not conflicts:
-            return operations
-        taken: dict[int, None] = {}
-        settled = []
+            return
         for operation in operations:
-            conflict = conflicts.get((operation.target.key, operation.place))
-            if conflict is not None and conflict.op_id not in taken and operation.form != "set":
-                taken[conflict.op_id] = None
-                operation = replace(operation, base=conflict.theirs)  # noqa: PLW2901
-            settled.append(operation)
-        _move(
-            connection,
-            [Change(op, "dropped", f"replaced by edit {edit.edit_id}") for op in taken],
-            now,
-        )
-        return settled
+            # Of several operations on one place, the first says what it was based on.
+            waiting = conflicts.pop((operation.target.key, operation.place), None)
+            if waiting and same(operation.base, waiting[-1].theirs, operation.form):
+                reason = f"replaced by edit {edit.edit_id}"
+                _move(connection, [Change(e.op_id, "dropped", reason) for e in waiting], now)
 
     def entries(
         self,
