@@ -860,3 +860,57 @@ def test_an_undo_does_not_write_over_what_others_wrote(place: Place) -> None:
     assert (report.applied, report.conflicts) == (1, 1)
     assert place.account.run("undone", "r", "notes")["notes"] == "theirs"
     assert sorted(place.states()) == ["applied", "applied", "applied", "conflict", "conflict"]
+
+
+def test_an_id_that_means_another_version_or_collection_is_not_enough(place: Place) -> None:
+    """Project, collection, version and time of creation are compared, too; else nothing changes."""
+    account = place.account
+    ids = [account.make_version("same-id", "c", str(n)) for n in range(2)]
+    held = account.collections("same-id")["c"]["id"]
+    long_ago = "2020-01-01T00:00:00Z"
+    wrong = [
+        Target("artifact", ENTITY, "same-id", "c:v0", ids[1]),
+        Target("artifact", ENTITY, "same-id", "d:v0", ids[0]),
+        Target("artifact", ENTITY, "other", "c:v0", ids[0]),
+        Target("artifact", ENTITY, "same-id", "c:v1", ids[1], long_ago),
+        Target("artifact_collection", ENTITY, "same-id", "c", held, long_ago),
+    ]
+    for target in wrong:
+        place.edit(Operation(target, "description", "set", "wrong", None))
+    report = place.push()
+    assert (report.failed, report.applied) == (5, 0)
+    assert all("is another" in str(e.error) for e in place.queue.entries(["failed"]))
+    assert "wrong" not in json.dumps(account.collections("same-id"))
+
+
+def test_an_edit_goes_to_the_server_that_it_was_made_for_and_to_no_other(
+    place: Place, account_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Ids of one server mean other things on the next; an undo is for the same server."""
+    run = place.run("served", "r", notes="n")
+    with Sandbox(tmp_path / "other") as other:
+        account = account_of(other)
+        account.upsert("served", "r", state="finished", notes="n")
+        account.close()
+        there = resolve_credentials(other.api_key, other.base_url)
+        with wbsync.open(tmp_path / "synced") as synced:
+            synced.sync("sandbox/served", api_key=other.api_key, base_url=other.base_url)
+            made = synced.edit("runs", "sandbox/served", names=["r"], values={"notes": "x"})
+            with Queue(tmp_path / "synced") as queue:
+                assert queue.entries()[0].edit.base_url == other.base_url
+            done = subprocess.run(
+                [sys.executable, "-m", "wbsync", "-w", str(tmp_path / "synced"), "push"],
+                check=False, env=place.sandbox.env(), capture_output=True, text=True, timeout=240,
+            )  # fmt: skip
+            assert done.returncode not in {0, 5}
+            assert f"{made.edit_id} was made for {other.base_url}" in done.stderr
+            assert place.account.run("served", "r", "notes")["notes"] == "n"
+        # Of what nobody knows, the first push decides.
+        place.edit(Operation(run, "notes", "set", "mine", "n"))
+        place.push(dry_run=True)
+        assert place.queue.entries()[0].edit.base_url is None
+        assert place.push().applied == 1
+        undo(place.queue, None, "me")
+        with pytest.raises(EditError, match=f"made for {place.sandbox.base_url}"):
+            asyncio.run(push(place.root, there))
+        assert place.push().applied == 1

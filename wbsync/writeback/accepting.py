@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.writeback.overlay import show
 from wbsync.writeback.plan import collector_at_rest
-from wbsync.writeback.queue import Edit, Queue, who_am_i
+from wbsync.writeback.queue import Edit, Queue, server_of, who_am_i
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str =
     """
     if not plan.steps:
         return Edited(plan)
-    edit = Edit(who_am_i(), why, origin, command)
+    edit = Edit(who_am_i(), why, origin, command, base_url=server_of(root))
     with collector_at_rest():
         with Queue(root) as queue:
             queued = queue.add(edit, plan.operations())

@@ -44,7 +44,7 @@ LEFT_STATES = ("pending", "sending", "conflict", "failed")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS edits (
     edit_id TEXT PRIMARY KEY, made_at TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL,
-    origin TEXT NOT NULL, command TEXT NOT NULL, undoes TEXT
+    origin TEXT NOT NULL, command TEXT NOT NULL, undoes TEXT, base_url TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS operations (
     op_id INTEGER PRIMARY KEY AUTOINCREMENT, edit_id TEXT NOT NULL, kind TEXT NOT NULL,
@@ -88,6 +88,8 @@ class Edit:
     """What was typed, for the audit trail."""
     undoes: str | None = None
     """Edit or push that it takes back."""
+    base_url: str | None = None
+    """Server that it is made for; None, where nobody knows, until it is pushed to one."""
     edit_id: str = field(default_factory=lambda: f"e{uuid.uuid4().hex[:10]}")
     made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -139,6 +141,7 @@ class Entry:
             "who": self.edit.who,
             "why": self.edit.why,
             "origin": self.edit.origin,
+            "base_url": self.edit.base_url,
             "made_at": self.edit.made_at.isoformat(),
             "changed_at": self.changed_at.isoformat(),
             "attempts": self.attempts,
@@ -249,10 +252,10 @@ class Queue:
             if edit.undoes is None:
                 self._replace_conflicts(connection, wanted, edit, now)
             connection.execute(
-                "INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     edit.edit_id, edit.made_at.isoformat(), edit.who, edit.why, edit.origin,
-                    edit.command, edit.undoes,
+                    edit.command, edit.undoes, edit.base_url,
                 ),
             )  # fmt: skip
             columns = ", ".join(_OPERATION_COLUMNS)
@@ -335,7 +338,7 @@ class Queue:
                 " o.created_at, o.field, o.path, o.action, o.value, o.base, o.restore, o.state,"
                 " o.attempts, o.changed_at, o.error, o.before, o.after, o.theirs, o.replaced,"
                 " o.made_from, o.push_id, o.restores_key, e.who, e.why, e.origin, e.command,"
-                " e.undoes, e.made_at"
+                " e.undoes, e.base_url, e.made_at"
                 f" FROM operations o JOIN edits e USING (edit_id) WHERE {where} ORDER BY o.op_id"
                 " LIMIT ?",
                 (*parameters, -1 if limit is None else limit),
@@ -415,7 +418,7 @@ class Queue:
         """Returns edits with the number of their operations by state, the newest first."""
         rows = self._select(
             "SELECT e.edit_id, e.made_at, e.who, e.why, e.origin, e.command, e.undoes,"
-            " json_group_object(c.state, c.n)"
+            " e.base_url, json_group_object(c.state, c.n)"
             " FROM edits e JOIN (SELECT edit_id, state, count(*) AS n FROM operations"
             " GROUP BY edit_id, state) c USING (edit_id)"
             " GROUP BY e.edit_id ORDER BY e.made_at DESC, e.edit_id LIMIT ?",
@@ -423,10 +426,19 @@ class Queue:
         )
         return [
             (
-                Edit(who, why, origin, command, undoes, edit_id, datetime.fromisoformat(made_at)),
+                Edit(
+                    who,
+                    why,
+                    origin,
+                    command,
+                    undoes,
+                    base_url,
+                    edit_id,
+                    datetime.fromisoformat(made_at),
+                ),
                 json.loads(counts),
             )
-            for edit_id, made_at, who, why, origin, command, undoes, counts in rows
+            for edit_id, made_at, who, why, origin, command, undoes, base_url, counts in rows
         ]
 
     def transition(self, changes: Iterable[Change], seen: Iterable[Entry] = ()) -> bool:
@@ -544,6 +556,15 @@ class Queue:
                 )
         return entries
 
+    def bind(self, edit_ids: Collection[str], base_url: str) -> None:
+        """Notes a server as that of edits of which nobody knew for which they were made."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE edits SET base_url = ? WHERE base_url IS NULL"
+                " AND edit_id IN (SELECT value FROM json_each(?))",
+                (base_url, json.dumps(sorted(edit_ids))),
+            )
+
     def begin_push(self) -> str:
         """Returns the id of a push that begins."""
         push_id = f"p{uuid.uuid4().hex[:10]}"
@@ -596,6 +617,17 @@ class Queue:
         return [{**dict(zip(names, row, strict=True)), "path": json.loads(row[14])} for row in rows]
 
 
+def server_of(root: Path) -> str | None:
+    """Returns the server that a warehouse was last synced from, None where nobody knows."""
+    from wbsync.state import State
+
+    state = State(root / "state.sqlite")
+    try:
+        return state.last_host()
+    finally:
+        state.close()
+
+
 def who_am_i() -> str:
     """Returns who makes edits on this machine: the login there."""
     try:
@@ -630,9 +662,9 @@ def _row(operation: Operation, edit_id: str, now: str) -> tuple[Any, ...]:
 def _entry(row: tuple[Any, ...], edits: dict[str, Edit]) -> Entry:
     edit_id = row[1]
     if edit_id not in edits:
-        who, why, origin, command, undoes, made_at = row[25:]
+        who, why, origin, command, undoes, base_url, made_at = row[25:]
         edits[edit_id] = Edit(
-            who, why, origin, command, undoes, edit_id, datetime.fromisoformat(made_at)
+            who, why, origin, command, undoes, base_url, edit_id, datetime.fromisoformat(made_at)
         )
     operation = Operation(
         Target(*row[2:8]), row[8], row[10], _decode(row[11]), _decode(row[12]),

@@ -66,7 +66,10 @@ def undo(queue: Queue, which: str | None, who: str, *, why: str = "") -> Undone:
             )
         except EditError as error:
             cannot.append(str(error))
-    edit = Edit(who, why or f"takes back {which}", "undo", f"wbsync undo {which}", undoes=which)
+    edit = Edit(
+        who, why or f"takes back {which}", "undo", f"wbsync undo {which}", undoes=which,
+        base_url=entries[0].edit.base_url,
+    )  # fmt: skip
     queued = queue.add(edit, inverses)
     dropped = queue.drop(waiting, f"taken back by {edit.edit_id}") if waiting else 0
     show(queue.path.parent)
