@@ -914,3 +914,22 @@ def test_an_edit_goes_to_the_server_that_it_was_made_for_and_to_no_other(
         with pytest.raises(EditError, match=f"made for {place.sandbox.base_url}"):
             asyncio.run(push(place.root, there))
         assert place.push().applied == 1
+
+
+def test_one_refused_tag_among_several_takes_none_along(place: Place) -> None:
+    """What was refused together is sent one by one as if it had never been sent."""
+    run = place.run("tags", "r", tags=["a"], notes="n")
+    place.edit(
+        Operation(run, "tags", "add", "t", ["a"]), Operation(run, "tags", "add", "bad", ["a", "t"]),
+        Operation(run, "tags", "add", "u", ["a", "t", "bad"]),
+        Operation(run, "notes", "append", " x", "n"),
+    )  # fmt: skip
+    bad = place.queue.entries()[1].op_id
+    place.queue._connection.execute(
+        "UPDATE operations SET value = ? WHERE op_id = ?", (json.dumps("x" * 65), bad)
+    )
+    place.queue._connection.commit()
+    report = place.push()
+    assert (report.applied, report.failed, report.conflicts) == (3, 1, 0)
+    held = place.account.run("tags", "r", "tags notes")
+    assert (sorted(held["tags"]), held["notes"]) == (["a", "t", "u"], "n x")

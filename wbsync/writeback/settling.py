@@ -8,13 +8,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from wbsync.api.client import wait_s
+from wbsync.errors import WritebackError
 from wbsync.writeback.merge import Policy, Verdict, merge
 from wbsync.writeback.present import read_present
 from wbsync.writeback.queue import OPEN_STATES, Change, Entry, Queue
 from wbsync.writeback.sending import Refusal, Sender, build_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wbsync.api import Client
     from wbsync.writeback.merge import Key
@@ -72,6 +73,7 @@ class Settling:
 
         Raises:
             ApiError: W&B cannot be read.
+            WritebackError: W&B wrote something else than was meant.
         """
         for turn in count(1):
             entries = self._entries()
@@ -84,7 +86,8 @@ class Settling:
             merged = merge(entries, presents, self._policy, acknowledged)
             if sender is None:
                 for verdict in merged.verdicts:
-                    tell(verdict, STATE_OF.get(verdict.outcome, "send"), verdict.reason)
+                    state = STATE_OF.get(verdict.outcome, "send")
+                    tell(verdict, "pending" if state == LEFT else state, verdict.reason)
                 return
             decided = [(verdict, *self._decide(verdict)) for verdict in merged.verdicts]
             settled = [(v, state, why) for v, state, why in decided if state in STATE_OF.values()]
@@ -113,8 +116,44 @@ class Settling:
             self._tries.update(v.entry.op_id for v in sends)
             answers = await sender.send(build_calls(merged, presents))
             self._answers |= answers
+            self._take_back(answers)
+            self._stop_astray(sends, answers, tell)
             if any(refusal is not None and refusal.is_trouble for refusal in answers.values()):
                 await asyncio.sleep(wait_s(min(turn, 4), None))
+
+    def _take_back(self, answers: Mapping[int, Refusal | None]) -> None:
+        """Has what W&B has refused wait as if it had never been sent: none of it has arrived.
+
+        What is then sent one by one would else be taken for what may have arrived together.
+        """
+        refused = {
+            op for op, refusal in answers.items()
+            if refusal is not None and refusal.is_final and not refusal.is_astray
+        }  # fmt: skip
+        if refused:
+            self._queue.transition(Change(op, "pending", push_id=self._push_id) for op in refused)
+
+    def _stop_astray(
+        self, sends: Sequence[Verdict], answers: Mapping[int, Refusal | None], tell: Listener
+    ) -> None:
+        """Fails what W&B wrote elsewhere, and ends the push.
+
+        Raises:
+            WritebackError: It did.
+        """
+        lost = [
+            (verdict, refusal)
+            for verdict in sends
+            if (refusal := answers.get(verdict.entry.op_id)) is not None and refusal.is_astray
+        ]
+        if not lost:
+            return
+        self._queue.transition(self._change(v, "failed", r.reason) for v, r in lost)
+        for verdict, refusal in lost:
+            self._open.discard(verdict.entry.op_id)
+            tell(verdict, "failed", refusal.reason)
+        verdict, refusal = lost[0]
+        raise WritebackError(f"{verdict.entry.target}: {refusal.reason}; the push has stopped")
 
     def _entries(self) -> list[Entry]:
         """Returns the operations that are not settled yet, of things that are split the first."""
