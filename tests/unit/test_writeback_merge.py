@@ -114,8 +114,9 @@ SENT = {"before": "n", "after": "n x", "state": "sending"}
 
 @pytest.mark.parametrize(
     ("held", "outcome"),
-    [("n x", "held"), ("n", "send"), ("theirs", "conflict"), ("n x y", "held"), ("m x", "held")],
-)
+    [("n x", "held"), ("n", "send"), ("theirs", "conflict"), ("n x y", "held"), ("see n x", "held"),
+     ("m x", "conflict"), ("x n x", "held"), ("theirs x, and x", "conflict")],
+)  # fmt: skip
 def test_appended_text_that_was_being_sent(held: str, outcome: str) -> None:
     """Is not appended twice, and not lost."""
     sent = entries(Operation(RUN, "notes", "append", " x", "n"), **SENT)

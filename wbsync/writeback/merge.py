@@ -278,10 +278,10 @@ class _Merging:
             held, was, wanted = set(current), set(before or ()), set(after or ())
             if wanted - was <= held and not (was - wanted) & held:
                 return True
-        if operation.action == "append" and isinstance(current, str):
-            added = (after or "").removeprefix(before or "")
-            if added and current.count(added) > (before or "").count(added):
-                return True
+        # Appended text alone may be a colleague's; behind what was there before, it is ours.
+        is_text = operation.action == "append" and isinstance(current, str) and bool(after)
+        if is_text and (after in current if before else current.startswith(after)):
+            return True
         return None
 
     def _current(self, operation: Operation) -> Any:
