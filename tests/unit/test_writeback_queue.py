@@ -24,6 +24,7 @@ from wbsync.writeback.operations import (
     with_leaf,
 )
 from wbsync.writeback.queue import Change
+from wbsync.writeback.undo import undo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,6 +251,41 @@ def test_only_an_edit_made_of_what_wandb_holds_answers_a_conflict(
     queue.add(Edit("me", undoes=undoes), [leaf(8, base), leaf(9, 8)])
     assert [e.state for e in queue.entries()] == states
     assert [e.operation.base for e in queue.entries(["pending"])] == [base, 8]
+
+
+def test_an_undo_is_queued_whole_or_not_at_all(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a push begins in between, and with values that no edit could set."""
+    odd = "x" * 65
+    queue.add(Edit("me", edit_id="e1"), [
+        Operation(RUN, "tags", "remove", "y", ["y"]),
+        Operation(RUN, "display_name", "set", "n", ""), leaf(1, 0),
+    ])  # fmt: skip
+    tag, name, open_op = (e.op_id for e in queue.entries())
+    queue.transition([
+        Change(tag, "applied", before=[odd], after=[]),
+        Change(name, "applied", before="", after="n"),
+    ])  # fmt: skip
+    queue._connection.execute("UPDATE operations SET value = ? WHERE op_id = ?", (f'"{odd}"', tag))
+    queue._connection.commit()
+    real = queue.add
+
+    def late(*args: Any, **how: Any) -> int:
+        queue.transition([Change(open_op, "sending")])
+        return real(*args, **how)
+
+    monkeypatch.setattr(queue, "add", late)
+    with pytest.raises(EditError, match="push first"):
+        undo(queue, "e1", "me")
+    assert len(queue.edits()) == 1
+    monkeypatch.undo()
+    queue.transition([Change(open_op, "pending")])
+    undone = undo(queue, "e1", "me")
+    assert (undone.queued, undone.dropped) == (2, 1)
+    assert [e.state for e in queue.entries()] == ["applied", "applied", "dropped", "pending",
+                                                  "pending"]  # fmt: skip
+    assert {e.operation.value for e in queue.entries(["pending"])} == {odd, ""}
 
 
 def test_queueing_ten_thousand_edits_is_quick(queue: Queue) -> None:

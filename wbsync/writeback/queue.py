@@ -225,7 +225,9 @@ class Queue:
         with self._lock, closing(self._connection.execute(sql, parameters)) as rows:
             return rows.fetchall()
 
-    def add(self, edit: Edit, operations: Iterable[Operation]) -> int:
+    def add(
+        self, edit: Edit, operations: Iterable[Operation], *, dropping: Collection[int] = ()
+    ) -> int:
         """Accepts an edit: all of its operations that change something, or none at all.
 
         An operation that is based on what W&B was found to hold in a conflict takes the place of
@@ -233,22 +235,29 @@ class Queue:
 
         Args:
             edit: Who made it, when and why.
-            operations: Its operations, in the order in which they are to be applied.
+            operations: Its operations, in the order in which they are to be applied; those of an
+                undo are not checked: W&B has held what they bring back.
+            dropping: Operations that are taken out with it, or not at all.
 
         Returns:
             The number of operations that were queued; of none, no edit is kept.
 
         Raises:
-            EditError: W&B would not take one of them; nothing is queued.
+            EditError: W&B would not take one of them, or what is to be dropped may have arrived;
+                nothing is queued.
         """
         wanted = list(operations)
-        for operation in wanted:
+        for operation in wanted if edit.undoes is None else ():
             check(operation)
         wanted = [operation for operation in wanted if changes(operation)]
-        if not wanted:
+        if not wanted and not dropping:
             return 0
         now = _now()
         with self._transaction() as connection:
+            if dropping:
+                self._drop(connection, dropping, f"taken back by {edit.edit_id}")
+            if not wanted:
+                return 0
             if edit.undoes is None:
                 self._replace_conflicts(connection, wanted, edit, now)
             connection.execute(
@@ -475,10 +484,13 @@ class Queue:
             EditError: One of them may have arrived already.
         """
         with self._transaction() as connection:
-            entries = self._chosen(connection, op_ids, ("pending", "conflict", "failed"), "dropped")
-            for entry in entries:
-                self._rebase(connection, entry)
-            _move(connection, [Change(e.op_id, "dropped", reason) for e in entries], _now())
+            return self._drop(connection, op_ids, reason)
+
+    def _drop(self, connection: sqlite3.Connection, op_ids: Collection[int], reason: str) -> int:
+        entries = self._chosen(connection, op_ids, ("pending", "conflict", "failed"), "dropped")
+        for entry in entries:
+            self._rebase(connection, entry)
+        _move(connection, [Change(e.op_id, "dropped", reason) for e in entries], _now())
         return len(entries)
 
     def _rebase(self, connection: sqlite3.Connection, dropped: Entry) -> None:
