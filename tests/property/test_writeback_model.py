@@ -111,9 +111,9 @@ class Writeback(RuleBasedStateMachine):
         open_warehouse(self.root)
         self.warehouse = wbsync.open(self.root)
         self.seen: dict[str, dict[str, Any]] = {}
+        self.ops: list[Op] = []
         self.sync()
         self.queue = Queue(self.root)
-        self.ops: list[Op] = []
         self.pushes: list[str] = []
         self.undone: set[int] = set()
 
@@ -139,8 +139,8 @@ class Writeback(RuleBasedStateMachine):
     @rule()
     def sync(self) -> None:
         """Takes note of what W&B holds."""
+        self.seen = {run: dict(values) for run, values in self.remote.items()}
         if not self.has_syncs:
-            self.seen = {run: dict(values) for run, values in self.remote.items()}
             return
 
         def act() -> None:
@@ -154,15 +154,17 @@ class Writeback(RuleBasedStateMachine):
         rows = self.warehouse.sql(
             "SELECT run_id, tags, notes, display_name, config, summary FROM runs"
         ).fetchall()
+        shown = {}
         for run, tags, notes, name, config, summary in rows:
             read, opt = json.loads(config), json.loads(config).get("opt", {})
-            self.seen[run] = {
+            shown[run] = {
                 "tags": set(json.loads(tags)), "notes": notes or "", "name": name,
                 "lr": read.get("lr", MISSING), "opt.m": opt.get("m", MISSING),
                 "opt.x": opt.get("x", MISSING), "acc": json.loads(summary).get("acc", MISSING),
             }  # fmt: skip
-        for run, values in self.seen.items():
-            assert all(equal(value, self.remote[run][place]) for place, value in values.items())
+        for run, values in shown.items():
+            for place, value in values.items():
+                assert equal(value, self.shown(run, place)), (run, place)
 
     def shown(self, run: str, place: str) -> Any:
         """Returns what a person sees: what was synced, with the edits that wait."""
