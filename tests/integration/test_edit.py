@@ -17,7 +17,7 @@ import pytest
 import wbsync
 from wbsync.errors import EditError, QueryError, StatementRefusedError, WbsyncError
 from wbsync.sandbox.process import Sandbox
-from wbsync.writeback import Queue
+from wbsync.writeback import MISSING, Queue
 from wbsync.writeback.overlay import show
 
 if TYPE_CHECKING:
@@ -554,3 +554,25 @@ def test_an_edit_over_a_conflict_shows_what_it_replaces(
                 if e.state == "pending"} == {"th\x1b[31meirs"}  # fmt: skip
     assert warehouse.push().unsettled == 0
     assert place.account.run("pushed", run, "notes")["notes"] == "seen"
+
+
+def test_sql_copies_leaves_as_they_are_and_reckons_with_plain_ones_alone(
+    place: Place, warehouse: wbsync.warehouse.Warehouse
+) -> None:
+    """Lists, objects, texts and long numbers are no texts and no doubles in the copy."""
+    edited = warehouse.edit_sql(
+        "UPDATE runs SET config.b = config['optimizer.betas'], config.c = (config.optimizer),"
+        " config.d = runs.config.big, summary.e = config.seven, config.epochs = config.absent,"
+        " summary.n = config.epochs * 2 WHERE project = 'edits' AND run_id = 'r1'"
+    )
+    with Queue(place.root) as queue:
+        entries = queue.entries(edit_id=edited.edit_id)
+    made = {e.operation.label: (e.operation.action, e.operation.value) for e in entries}
+    assert made == {
+        "config.b": ("set", [0.9, 1]), "config.c": ("set", CONFIG["optimizer"]),
+        "config.d": ("set", 2**60 + 1), "summary.e": ("set", "7"),
+        "config.epochs": ("unset", MISSING), "summary.n": ("set", 6),
+    }  # fmt: skip
+    for value in ("config.optimizer || 'x'", "len(config.optimizer.betas)"):
+        with pytest.raises(EditError, match="list or an object"):
+            warehouse.edit_sql(f"UPDATE runs SET config.x = {value} WHERE project = 'edits'")
