@@ -17,7 +17,10 @@ import pytest
 import wbsync
 from wbsync.errors import EditError, QueryError, StatementRefusedError, WbsyncError
 from wbsync.sandbox.process import Sandbox
-from wbsync.writeback import MISSING, Queue
+from wbsync.writeback import MISSING, Queue, overlay
+from wbsync.writeback.accepting import accept
+from wbsync.writeback.assignments import build_assignments
+from wbsync.writeback.editing import plan_edit
 from wbsync.writeback.overlay import show
 
 if TYPE_CHECKING:
@@ -576,3 +579,31 @@ def test_sql_copies_leaves_as_they_are_and_reckons_with_plain_ones_alone(
     for value in ("config.optimizer || 'x'", "len(config.optimizer.betas)"):
         with pytest.raises(EditError, match="list or an object"):
             warehouse.edit_sql(f"UPDATE runs SET config.x = {value} WHERE project = 'edits'")
+
+
+def test_what_is_queued_is_told_whatever_becomes_of_the_tables(
+    place: Place, warehouse: wbsync.warehouse.Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error there would have the edit made twice: the call says what is queued, and returns."""
+
+    def fail(*_: Any) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(overlay, "publish_edits", fail)
+    edited = warehouse.edit("runs", P, names=["r1"], add_tags=["kept"])
+    assert edited.queued == 1
+    assert len(place.operations(edited.edit_id)) == 1
+    told: list[str | None] = []
+
+    def look(*_: Any) -> None:
+        told.append("shown")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(overlay, "publish_edits", look)
+    plan = plan_edit(
+        warehouse._open(), "runs", P, build_assignments("runs", add_tags=["more"]), names=["r2"]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        accept(place.root, plan, origin="cli", tell=lambda e: told.append(e.edit_id))
+    assert told[0] is not None
+    assert told[0] != "shown"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wbsync.query import Engine
+    from wbsync.writeback.accepting import Edited
     from wbsync.writeback.plan import Plan, Sample
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -301,13 +302,22 @@ def _accept(
     with Engine.open(root) as engine:
         plan = make(engine)
     face_conflicts(root, plan)
-    edited = Edited(plan)
+
+    def tell(edited: Edited) -> None:
+        _tell(edited, as_json=as_json)
+
     if not as_json:
         print_plan(plan)
-    if plan.steps and not dry_run:
-        if not yes:
-            _ask(plan)
-        edited = accept(root, plan, origin=origin, why=reason, command=typed)
+    if not plan.steps or dry_run:
+        tell(Edited(plan))
+        return
+    if not yes:
+        _ask(plan)
+    accept(root, plan, origin=origin, why=reason, command=typed, tell=tell)
+
+
+def _tell(edited: Edited, *, as_json: bool) -> None:
+    """Says what was queued."""
     if as_json:
         click.echo(json.dumps(edited.to_json(), ensure_ascii=False))
     elif edited.edit_id is not None:
@@ -315,7 +325,7 @@ def _accept(
             f"{edited.queued:,} operations queued as {edited.edit_id}; `wbsync push` brings them"
             f" to W&B, `wbsync undo {edited.edit_id}` takes them back"
         )
-    elif plan.steps:
+    elif edited.plan.steps:
         click.echo("a dry run: nothing is queued")
     else:
         click.echo("nothing is queued: nothing would change")

@@ -10,6 +10,7 @@ from wbsync.writeback.plan import collector_at_rest
 from wbsync.writeback.queue import Edit, Queue, server_of, who_am_i
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from wbsync.writeback.plan import Plan
@@ -39,7 +40,15 @@ def face_conflicts(root: Path, plan: Plan) -> None:
             plan.face(queue.entries(("conflict",)))
 
 
-def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str = "") -> Edited:
+def accept(
+    root: Path,
+    plan: Plan,
+    *,
+    origin: str,
+    why: str = "",
+    command: str = "",
+    tell: Callable[[Edited], None] | None = None,
+) -> Edited:
     """Queues the operations of a plan, all or none; what changes nothing is not queued.
 
     Args:
@@ -48,6 +57,7 @@ def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str =
         origin: Way in: cli, sql, import or python.
         why: What for.
         command: What was typed.
+        tell: Told of the edit as soon as it is queued for good, before the tables show it.
 
     Raises:
         EditError: W&B would not take one of them.
@@ -59,5 +69,8 @@ def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str =
     with collector_at_rest():
         with Queue(root) as queue:
             queued = queue.add(edit, plan.operations())
+        edited = Edited(plan, edit.edit_id if queued else None, queued)
+        if tell is not None:
+            tell(edited)
         show(root)
-    return Edited(plan, edit.edit_id if queued else None, queued)
+    return edited
