@@ -38,6 +38,8 @@ def queue(tmp_path: Path) -> Any:
 class Astray:
     """A client of a server that makes new runs of the first mutation."""
 
+    base_url = "https://wandb.example"
+
     def __init__(self) -> None:
         self.sent = 0
 

@@ -127,9 +127,6 @@ async def push(
             unsettled = len(_chosen(queue, LEFT_STATES, chosen))
             return PushReport(None, "partial" if unsettled else "complete", unsettled=unsettled)
         _check_server(things, credentials.base_url)
-        if not dry_run:
-            nameless = {e.edit.edit_id for t in things for e in t if e.edit.base_url is None}
-            queue.bind(nameless, credentials.base_url)
         state = State(root / "state.sqlite")
         try:
             known = Capabilities.from_json(state.capabilities(credentials.base_url))

@@ -82,6 +82,9 @@ class Settling:
             presents = await read_present(self._client, [e.operation for e in entries])
             texts = (text for present in presents.values() for text in present.texts.values())
             self.chars = max(self.chars, sum(map(len, texts)))
+            nameless = {e.edit.edit_id for e in entries if e.edit.base_url is None}
+            if nameless and sender is not None:
+                self._queue.bind(nameless, self._client.base_url)
             acknowledged = [op for op, refusal in self._answers.items() if refusal is None]
             merged = merge(entries, presents, self._policy, acknowledged)
             if sender is None:
