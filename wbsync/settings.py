@@ -109,16 +109,16 @@ def resolve_credentials(
     host = urlsplit(url).netloc
     of_user, of_project = _read_settings(environ, home)
     user_url = of_user.get("base_url", DEFAULT_BASE_URL)
-    is_own = named_in is None or _is_same(url, environ.get("WANDB_BASE_URL") or user_url)
+    is_own = named_in is None or is_same_server(url, environ.get("WANDB_BASE_URL") or user_url)
     candidates: tuple[tuple[Callable[[], str | None], str, bool], ...] = (
         (lambda: api_key, "argument", is_own),
         (lambda: environ.get("WANDB_API_KEY"), "WANDB_API_KEY", is_own),
         (lambda: _read_netrc(host, environ, home), "netrc", True),
         (
             lambda: of_project.get("api_key"), "settings file",
-            _is_same(url, of_project.get("base_url", user_url)),
+            is_same_server(url, of_project.get("base_url", user_url)),
         ),
-        (lambda: of_user.get("api_key"), "settings file", _is_same(url, user_url)),
+        (lambda: of_user.get("api_key"), "settings file", is_same_server(url, user_url)),
     )  # fmt: skip
     withheld = ""
     for look_up, source, is_meant in candidates:
@@ -152,7 +152,7 @@ def _find_server(
     return _checked_url(of_user.get("base_url") or DEFAULT_BASE_URL), None
 
 
-def _is_same(url: str, other: str) -> bool:
+def is_same_server(url: str, other: str) -> bool:
     """Says whether two URLs are of one server; W&B's newer host is the older one."""
     try:
         other = _checked_url(other)

@@ -285,6 +285,11 @@ class State:
         rows = self._select("SELECT capabilities FROM hosts WHERE base_url = ?", (base_url,))
         return dict(json.loads(rows[0][0])) if rows else {}
 
+    def last_host(self) -> str | None:
+        """Returns the base URL of the host that was last read from, None where none was."""
+        rows = self._select("SELECT base_url FROM hosts ORDER BY rowid DESC LIMIT 1", ())
+        return str(rows[0][0]) if rows else None
+
     def remember_capabilities(self, base_url: str, capabilities: dict[str, Any]) -> None:
         """Keeps what a host can do."""
         with self._transaction() as connection:

@@ -17,7 +17,10 @@ import pytest
 import wbsync
 from wbsync.errors import EditError, QueryError, StatementRefusedError, WbsyncError
 from wbsync.sandbox.process import Sandbox
-from wbsync.writeback import Queue
+from wbsync.writeback import MISSING, Queue, overlay
+from wbsync.writeback.accepting import accept
+from wbsync.writeback.assignments import build_assignments
+from wbsync.writeback.editing import plan_edit
 from wbsync.writeback.overlay import show
 
 if TYPE_CHECKING:
@@ -525,3 +528,82 @@ def test_objects_queue_what_was_set_and_no_more(
         *["tags"] * 4, "config.optimizer.new", "summary.acc", "summary.deep.y", "summary.new",
         "aliases.best", "metadata.k", "description", "tags",
     ])  # fmt: skip
+
+
+def test_an_edit_over_a_conflict_shows_what_it_replaces(
+    place: Place, warehouse: wbsync.warehouse.Warehouse
+) -> None:
+    """The command shows W&B's value and takes its place; from Python it conflicts anew."""
+    run = "r3"
+    warehouse.edit("runs", PUSHED, names=[run], values={"notes": "mine", "config.lr": 5})
+    place.account.edit("pushed", run, notes="th\x1b[31meirs")
+    assert warehouse.push().conflicts == 1
+    warehouse.edit("runs", PUSHED, names=[run], values={"notes": "unseen"})
+    assert warehouse.push().conflicts == 1
+    assert place.account.run("pushed", run, "notes")["notes"] == "th\x1b[31meirs"
+    args = ("edit", "runs", PUSHED, "--runs", "r2,r3", "--set-notes", "seen", "--set",
+            "config.epochs=9")  # fmt: skip
+    dry = place.cli(*args, "--dry-run")
+    told = dry.stdout[dry.stdout.index("1 of these replace a conflict") :]
+    assert "r3 notes: " in told
+    assert "eirs" in told
+    assert "\x1b" not in told
+    assert "seen" in told
+    made = json.loads(place.cli(*args, "--yes", "--json").stdout)
+    assert (made["replacing"], made["replaced"][0]["before"]) == (1, "th\x1b[31meirs")
+    with Queue(place.root) as queue:
+        assert queue.counts()["conflict"] == 0
+        assert {e.operation.base for e in queue.entries(names=[run], field="notes")
+                if e.state == "pending"} == {"th\x1b[31meirs"}  # fmt: skip
+    assert warehouse.push().unsettled == 0
+    assert place.account.run("pushed", run, "notes")["notes"] == "seen"
+
+
+def test_sql_copies_leaves_as_they_are_and_reckons_with_plain_ones_alone(
+    place: Place, warehouse: wbsync.warehouse.Warehouse
+) -> None:
+    """Lists, objects, texts and long numbers are no texts and no doubles in the copy."""
+    edited = warehouse.edit_sql(
+        "UPDATE runs SET config.b = config['optimizer.betas'], config.c = (config.optimizer),"
+        " config.d = runs.config.big, summary.e = config.seven, config.epochs = config.absent,"
+        " summary.n = config.epochs * 2 WHERE project = 'edits' AND run_id = 'r1'"
+    )
+    with Queue(place.root) as queue:
+        entries = queue.entries(edit_id=edited.edit_id)
+    made = {e.operation.label: (e.operation.action, e.operation.value) for e in entries}
+    assert made == {
+        "config.b": ("set", [0.9, 1]), "config.c": ("set", CONFIG["optimizer"]),
+        "config.d": ("set", 2**60 + 1), "summary.e": ("set", "7"),
+        "config.epochs": ("unset", MISSING), "summary.n": ("set", 6),
+    }  # fmt: skip
+    for value in ("config.optimizer || 'x'", "len(config.optimizer.betas)"):
+        with pytest.raises(EditError, match="list or an object"):
+            warehouse.edit_sql(f"UPDATE runs SET config.x = {value} WHERE project = 'edits'")
+
+
+def test_what_is_queued_is_told_whatever_becomes_of_the_tables(
+    place: Place, warehouse: wbsync.warehouse.Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error there would have the edit made twice: the call says what is queued, and returns."""
+
+    def fail(*_: Any) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(overlay, "publish_edits", fail)
+    edited = warehouse.edit("runs", P, names=["r1"], add_tags=["kept"])
+    assert edited.queued == 1
+    assert len(place.operations(edited.edit_id)) == 1
+    told: list[str | None] = []
+
+    def look(*_: Any) -> None:
+        told.append("shown")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(overlay, "publish_edits", look)
+    plan = plan_edit(
+        warehouse._open(), "runs", P, build_assignments("runs", add_tags=["more"]), names=["r2"]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        accept(place.root, plan, origin="cli", tell=lambda e: told.append(e.edit_id))
+    assert told[0] is not None
+    assert told[0] != "shown"

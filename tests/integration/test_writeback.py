@@ -21,7 +21,7 @@ from wbsync.errors import EditError, LockedError, TransportError
 from wbsync.lake import open_warehouse
 from wbsync.sandbox.process import Sandbox
 from wbsync.settings import resolve_credentials
-from wbsync.writeback import MISSING, Edit, Operation, Queue, Target
+from wbsync.writeback import MISSING, Edit, Operation, Queue, Target, settling
 from wbsync.writeback.merge import Policy
 from wbsync.writeback.push import _alone, push
 from wbsync.writeback.undo import undo
@@ -782,3 +782,154 @@ def test_python_pushes_from_a_notebook(place: Place) -> None:
 
     pushed, dry = asyncio.run(cell())
     assert (pushed.applied, dry.to_send) == (1, 1)
+
+
+def after_reading(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
+    """Has something happen once between the reading and what is decided by it."""
+    real, waiting = settling.read_present, [act]
+
+    async def read(*args: Any) -> Any:
+        presents = await real(*args)
+        while waiting:
+            waiting.pop()()
+        return presents
+
+    monkeypatch.setattr(settling, "read_present", read)
+
+
+def test_an_edit_that_is_dropped_during_a_push_is_not_sent(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does what was built on it go out with its value; the rest is pushed."""
+    run = place.run("dropped", "r", notes="n", config={"lr": {"value": 1}}, tags=["a"])
+    place.edit(
+        Operation(run, "notes", "set", "never", "n"),
+        leaf(run, "config", "lr", 2, 1), leaf(run, "config", "lr", 3, 2),
+        Operation(run, "tags", "add", "b", ["a"]),
+    )  # fmt: skip
+    ids = [entry.op_id for entry in place.queue.entries()]
+    after_reading(monkeypatch, lambda: place.queue.drop(ids[:2]))
+    assert place.push().applied == 2
+    assert place.states() == ["dropped", "dropped", "applied", "applied"]
+    held = place.account.run("dropped", "r", "notes config tags")
+    assert held == {"notes": "n", "config": '{"lr": {"value": 3}}', "tags": ["a", "b"]}
+    assert [e.attempts for e in place.queue.entries()] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        (leaf(RUN, "config", "lr", MISSING, 1), leaf(RUN, "config", "lr", 7),
+         {"value": 1, "desc": None}),
+        (leaf(RUN, "config", "lr", 2, 1), leaf(RUN, "config", "lr", MISSING, 2),
+         {"value": 1, "desc": None}),
+        (leaf(RUN, "config", "lr", 2, 1), leaf(RUN, "config", "lr", {"value": 5}, 2),
+         {"desc": "d", "value": 1}),
+        (leaf(RUN, "config", "lr", MISSING, 1), None, {"desc": "d", "value": 1}),
+    ],
+)  # fmt: skip
+def test_an_undo_over_a_later_edit_puts_the_value_back_where_it_belongs(
+    place: Place, request: pytest.FixtureRequest, first: Operation, second: Operation | None,
+    wanted: dict[str, Any],
+) -> None:  # fmt: skip
+    """Not the wrapping in the wrapping, nor a leaf without one, whatever waits in between."""
+    name = f"r{request.node.callspec.indices['first']}"
+    run = place.run("levels", name, '{"lr": {"desc": "d", "value": 1}, "x": {"value": NaN}}')
+    edit = place.edit(replace(first, target=run))
+    assert place.push().applied == 1
+    if second is not None:
+        place.edit(replace(second, target=run))
+    undo(place.queue, edit.edit_id, "me")
+    place.push()
+    config = json.loads(place.account.run("levels", name, "config")["config"])
+    assert config["lr"] == wanted
+    assert math.isnan(config["x"]["value"])
+    assert set(place.states()) == {"applied"}
+
+
+def test_an_undo_does_not_write_over_what_others_wrote(place: Place) -> None:
+    """Not even where an edit of one's own waits in conflict with it, which stays, too."""
+    run = place.run("undone", "r", notes="n", config={"lr": {"value": 1}})
+    first = place.edit(Operation(run, "notes", "set", "mine", "n"), leaf(run, "config", "lr", 2, 1))
+    assert place.push().applied == 2
+    place.sdk.do("r = api.run('sandbox/undone/r'); r.notes = 'theirs'; r.update(); result = 0")
+    place.edit(Operation(run, "notes", "set", "more", "mine"))
+    assert place.push().conflicts == 1
+    assert undo(place.queue, first.edit_id, "me").queued == 2
+    report = place.push()
+    assert (report.applied, report.conflicts) == (1, 1)
+    assert place.account.run("undone", "r", "notes")["notes"] == "theirs"
+    assert sorted(place.states()) == ["applied", "applied", "applied", "conflict", "conflict"]
+
+
+def test_an_id_that_means_another_version_or_collection_is_not_enough(place: Place) -> None:
+    """Project, collection, version and time of creation are compared, too; else nothing changes."""
+    account = place.account
+    ids = [account.make_version("same-id", "c", str(n)) for n in range(2)]
+    held = account.collections("same-id")["c"]["id"]
+    long_ago = "2020-01-01T00:00:00Z"
+    wrong = [
+        Target("artifact", ENTITY, "same-id", "c:v0", ids[1]),
+        Target("artifact", ENTITY, "same-id", "d:v0", ids[0]),
+        Target("artifact", ENTITY, "other", "c:v0", ids[0]),
+        Target("artifact", ENTITY, "same-id", "c:v1", ids[1], long_ago),
+        Target("artifact_collection", ENTITY, "same-id", "c", held, long_ago),
+    ]
+    for target in wrong:
+        place.edit(Operation(target, "description", "set", "wrong", None))
+    report = place.push()
+    assert (report.failed, report.applied) == (5, 0)
+    assert all("is another" in str(e.error) for e in place.queue.entries(["failed"]))
+    assert "wrong" not in json.dumps(account.collections("same-id"))
+
+
+def test_an_edit_goes_to_the_server_that_it_was_made_for_and_to_no_other(
+    place: Place, account_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Ids of one server mean other things on the next; an undo is for the same server."""
+    run = place.run("served", "r", notes="n")
+    with Sandbox(tmp_path / "other") as other:
+        account = account_of(other)
+        account.upsert("served", "r", state="finished", notes="n")
+        account.close()
+        there = resolve_credentials(other.api_key, other.base_url)
+        with wbsync.open(tmp_path / "synced") as synced:
+            synced.sync("sandbox/served", api_key=other.api_key, base_url=other.base_url)
+            made = synced.edit("runs", "sandbox/served", names=["r"], values={"notes": "x"})
+            with Queue(tmp_path / "synced") as queue:
+                assert queue.entries()[0].edit.base_url == other.base_url
+            done = subprocess.run(
+                [sys.executable, "-m", "wbsync", "-w", str(tmp_path / "synced"), "push"],
+                check=False, env=place.sandbox.env(), capture_output=True, text=True, timeout=240,
+            )  # fmt: skip
+            assert done.returncode not in {0, 5}
+            assert f"{made.edit_id} was made for {other.base_url}" in done.stderr
+            assert place.account.run("served", "r", "notes")["notes"] == "n"
+        # Of what nobody knows, the first push decides.
+        place.edit(Operation(run, "notes", "set", "mine", "n"))
+        place.push(dry_run=True)
+        assert place.queue.entries()[0].edit.base_url is None
+        assert place.push().applied == 1
+        undo(place.queue, None, "me")
+        with pytest.raises(EditError, match=f"made for {place.sandbox.base_url}"):
+            asyncio.run(push(place.root, there))
+        assert place.push().applied == 1
+
+
+def test_one_refused_tag_among_several_takes_none_along(place: Place) -> None:
+    """What was refused together is sent one by one as if it had never been sent."""
+    run = place.run("tags", "r", tags=["a"], notes="n")
+    place.edit(
+        Operation(run, "tags", "add", "t", ["a"]), Operation(run, "tags", "add", "bad", ["a", "t"]),
+        Operation(run, "tags", "add", "u", ["a", "t", "bad"]),
+        Operation(run, "notes", "append", " x", "n"),
+    )  # fmt: skip
+    bad = place.queue.entries()[1].op_id
+    place.queue._connection.execute(
+        "UPDATE operations SET value = ? WHERE op_id = ?", (json.dumps("x" * 65), bad)
+    )
+    place.queue._connection.commit()
+    report = place.push()
+    assert (report.applied, report.failed, report.conflicts) == (3, 1, 0)
+    held = place.account.run("tags", "r", "tags notes")
+    assert (sorted(held["tags"]), held["notes"]) == (["a", "t", "u"], "n x")

@@ -111,9 +111,9 @@ class Writeback(RuleBasedStateMachine):
         open_warehouse(self.root)
         self.warehouse = wbsync.open(self.root)
         self.seen: dict[str, dict[str, Any]] = {}
+        self.ops: list[Op] = []
         self.sync()
         self.queue = Queue(self.root)
-        self.ops: list[Op] = []
         self.pushes: list[str] = []
         self.undone: set[int] = set()
 
@@ -139,8 +139,8 @@ class Writeback(RuleBasedStateMachine):
     @rule()
     def sync(self) -> None:
         """Takes note of what W&B holds."""
+        self.seen = {run: dict(values) for run, values in self.remote.items()}
         if not self.has_syncs:
-            self.seen = {run: dict(values) for run, values in self.remote.items()}
             return
 
         def act() -> None:
@@ -154,15 +154,17 @@ class Writeback(RuleBasedStateMachine):
         rows = self.warehouse.sql(
             "SELECT run_id, tags, notes, display_name, config, summary FROM runs"
         ).fetchall()
+        shown = {}
         for run, tags, notes, name, config, summary in rows:
             read, opt = json.loads(config), json.loads(config).get("opt", {})
-            self.seen[run] = {
+            shown[run] = {
                 "tags": set(json.loads(tags)), "notes": notes or "", "name": name,
                 "lr": read.get("lr", MISSING), "opt.m": opt.get("m", MISSING),
                 "opt.x": opt.get("x", MISSING), "acc": json.loads(summary).get("acc", MISSING),
             }  # fmt: skip
-        for run, values in self.seen.items():
-            assert all(equal(value, self.remote[run][place]) for place, value in values.items())
+        for run, values in shown.items():
+            for place, value in values.items():
+                assert equal(value, self.shown(run, place)), (run, place)
 
     def shown(self, run: str, place: str) -> Any:
         """Returns what a person sees: what was synced, with the edits that wait."""
@@ -185,19 +187,15 @@ class Writeback(RuleBasedStateMachine):
         queued = self.queue.add(Edit("me"), [real])
         assert queued == (not equal(effect(op, op.base), op.base))
         if queued:
-            self.take(op)
+            waiting = self.conflicts(op.run, op.place)
+            if waiting and equal(waiting[-1].theirs, op.base):
+                for other in waiting:
+                    other.state = "dropped"
+            self.ops.append(op)
 
-    def take(self, op: Op) -> None:
-        """Notes an operation that was queued; it takes the place of a conflict."""
-        if op.place != "tags":
-            waiting = [
-                o for o in self.ops
-                if (o.run, o.place, o.state) == (op.run, op.place, "conflict")
-            ]  # fmt: skip
-            if waiting:
-                waiting[-1].state = "dropped"
-                op.base = waiting[-1].theirs
-        self.ops.append(op)
+    def conflicts(self, run: str, place: str) -> list[Op]:
+        """Returns what waits in conflict on a place; tags never do."""
+        return [o for o in self.ops if (o.run, o.place, o.state) == (run, place, "conflict")]
 
     @rule(run=st.sampled_from(RUNS), tag=TAGS, adds=st.booleans())
     def tag(self, run: str, tag: str, adds: bool) -> None:
@@ -223,6 +221,14 @@ class Writeback(RuleBasedStateMachine):
         """Sets a leaf, or takes it away."""
         action = "unset" if value is MISSING else "set"
         self.queue_op(Op(run, place, action, value, self.shown(run, place)))
+
+    @precondition(lambda self: any(o.state == "conflict" for o in self.ops))
+    @rule(value=VALUES, text=WORDS)
+    def answer(self, value: Any, text: str) -> None:
+        """Edits what is in conflict, having looked at what W&B holds."""
+        last = next(o for o in reversed(self.ops) if o.state == "conflict")
+        wanted = text if last.place in TEXTS else value
+        self.queue_op(Op(last.run, last.place, "set", wanted, last.theirs))
 
     @precondition(lambda self: any(o.state == "conflict" for o in self.ops))
     @rule(side=st.sampled_from(["mine", "theirs"]))
@@ -306,7 +312,7 @@ class Writeback(RuleBasedStateMachine):
             value = op.value if op.place == "tags" else op.before
             if value is MISSING:
                 back = "unset"
-            self.take(Op(op.run, op.place, back, value, op.after))
+            self.ops.append(Op(op.run, op.place, back, value, op.after))
         assert undone.queued == queued
 
     # What a colleague does

@@ -114,8 +114,9 @@ SENT = {"before": "n", "after": "n x", "state": "sending"}
 
 @pytest.mark.parametrize(
     ("held", "outcome"),
-    [("n x", "held"), ("n", "send"), ("theirs", "conflict"), ("n x y", "held"), ("m x", "held")],
-)
+    [("n x", "held"), ("n", "send"), ("theirs", "conflict"), ("n x y", "held"), ("see n x", "held"),
+     ("m x", "conflict"), ("x n x", "held"), ("theirs x, and x", "conflict")],
+)  # fmt: skip
 def test_appended_text_that_was_being_sent(held: str, outcome: str) -> None:
     """Is not appended twice, and not lost."""
     sent = entries(Operation(RUN, "notes", "append", " x", "n"), **SENT)
@@ -201,3 +202,13 @@ def test_a_broken_config_is_left_alone() -> None:
     merged = merge(entries(leaf("lr", 1), Operation(RUN, "tags", "add", "t", [])), held)
     assert outcomes(merged) == ["refused", "send"]
     assert merged.texts == {}
+
+
+def test_what_would_be_read_as_something_else_is_not_written() -> None:
+    """A value in a bare key that looks like W&B's wrapping would be taken for it."""
+    held = present()
+    held[RUN.key].texts["config"] = '{"bare": 1}'
+    merged = merge(entries(leaf("bare", {"value": 2}, 1)), held)
+    assert outcomes(merged) == ["conflict"]
+    assert merged.texts == {}
+    assert outcomes(merge(entries(leaf("lr", {"value": 2}, 1)), present({"lr": 1}))) == ["send"]

@@ -24,6 +24,7 @@ from wbsync.writeback.operations import (
     with_leaf,
 )
 from wbsync.writeback.queue import Change
+from wbsync.writeback.undo import undo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,6 +210,21 @@ def test_states_attempts_and_the_log(queue: Queue) -> None:
     assert queue.edits()[0][1] == {"applied": 1, "dropped": 1}
 
 
+def test_what_was_decided_of_an_older_state_moves_nothing(queue: Queue) -> None:
+    """Whether its state, its attempts or its base is another one now; also nothing beside it."""
+    queue.add(Edit("me"), [leaf(1, "é🦊"), leaf(2, MISSING, "x")])
+    seen = queue.entries()
+    first, second = (e.op_id for e in seen)
+    assert queue.transition([Change(second, "conflict", theirs=5)], seen)
+    lines = len(queue.log())
+    assert not queue.transition([Change(first, "sending"), Change(second, "sending")], seen)
+    assert [e.state for e in queue.entries()] == ["pending", "conflict"]
+    assert len(queue.log()) == lines
+    queue.resolve([second], "mine")
+    assert not queue.transition([Change(second, "sending")], seen)
+    assert queue.transition([Change(second, "sending")], queue.entries())
+
+
 def test_what_was_built_on_a_dropped_edit_stands_on_its_base(queue: Queue) -> None:
     """Dropping the first of two changes of a field leaves the second able to be pushed."""
     queue.add(Edit("me"), [leaf(1, 0)])
@@ -217,14 +233,59 @@ def test_what_was_built_on_a_dropped_edit_stands_on_its_base(queue: Queue) -> No
     assert queue.entries(["pending"])[0].operation.base == 0
 
 
-def test_an_edit_of_a_place_in_conflict_resolves_it(queue: Queue) -> None:
-    """It is based on what W&B holds, which the conflict shows."""
-    queue.add(Edit("me"), [leaf(1, 0)])
-    op = queue.entries()[0].op_id
-    queue.transition([Change(op, "conflict", theirs=7)])
-    queue.add(Edit("me"), [leaf(8, 0)])
-    assert [e.state for e in queue.entries()] == ["dropped", "pending"]
-    assert queue.entries(["pending"])[0].operation.base == 7
+@pytest.mark.parametrize(
+    ("base", "undoes", "states"),
+    [
+        (7, None, ["dropped", "dropped", "pending", "pending"]),
+        (0, None, ["conflict", "conflict", "pending", "pending"]),
+        (7, "p1", ["conflict", "conflict", "pending", "pending"]),
+    ],
+)
+def test_only_an_edit_made_of_what_wandb_holds_answers_a_conflict(
+    queue: Queue, base: int, undoes: str | None, states: list[str]
+) -> None:
+    """No other is based on a value that nobody has seen; nor is an undo, which is an old edit."""
+    queue.add(Edit("me"), [leaf(1, 0), leaf(2, 1)])
+    ops = [entry.op_id for entry in queue.entries()]
+    queue.transition([Change(op, "conflict", theirs=7) for op in ops])
+    queue.add(Edit("me", undoes=undoes), [leaf(8, base), leaf(9, 8)])
+    assert [e.state for e in queue.entries()] == states
+    assert [e.operation.base for e in queue.entries(["pending"])] == [base, 8]
+
+
+def test_an_undo_is_queued_whole_or_not_at_all(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a push begins in between, and with values that no edit could set."""
+    odd = "x" * 65
+    queue.add(Edit("me", edit_id="e1"), [
+        Operation(RUN, "tags", "remove", "y", ["y"]),
+        Operation(RUN, "display_name", "set", "n", ""), leaf(1, 0),
+    ])  # fmt: skip
+    tag, name, open_op = (e.op_id for e in queue.entries())
+    queue.transition([
+        Change(tag, "applied", before=[odd], after=[]),
+        Change(name, "applied", before="", after="n"),
+    ])  # fmt: skip
+    queue._connection.execute("UPDATE operations SET value = ? WHERE op_id = ?", (f'"{odd}"', tag))
+    queue._connection.commit()
+    real = queue.add
+
+    def late(*args: Any, **how: Any) -> int:
+        queue.transition([Change(open_op, "sending")])
+        return real(*args, **how)
+
+    monkeypatch.setattr(queue, "add", late)
+    with pytest.raises(EditError, match="push first"):
+        undo(queue, "e1", "me")
+    assert len(queue.edits()) == 1
+    monkeypatch.undo()
+    queue.transition([Change(open_op, "pending")])
+    undone = undo(queue, "e1", "me")
+    assert (undone.queued, undone.dropped) == (2, 1)
+    assert [e.state for e in queue.entries()] == ["applied", "applied", "dropped", "pending",
+                                                  "pending"]  # fmt: skip
+    assert {e.operation.value for e in queue.entries(["pending"])} == {odd, ""}
 
 
 def test_queueing_ten_thousand_edits_is_quick(queue: Queue) -> None:

@@ -15,10 +15,11 @@ from wbsync.cli.options import Globals  # noqa: TC001
 from wbsync.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wbsync.query import Engine
-    from wbsync.writeback.plan import Plan
+    from wbsync.writeback.accepting import Edited
+    from wbsync.writeback.plan import Plan, Sample
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -295,18 +296,28 @@ def _accept(
 ) -> None:
     """Shows what an edit would do, asks, and queues it."""
     from wbsync.query import Engine
-    from wbsync.writeback.accepting import Edited, accept
+    from wbsync.writeback.accepting import Edited, accept, face_conflicts
 
     root = shared.root()
     with Engine.open(root) as engine:
         plan = make(engine)
-    edited = Edited(plan)
+    face_conflicts(root, plan)
+
+    def tell(edited: Edited) -> None:
+        _tell(edited, as_json=as_json)
+
     if not as_json:
         print_plan(plan)
-    if plan.steps and not dry_run:
-        if not yes:
-            _ask(plan)
-        edited = accept(root, plan, origin=origin, why=reason, command=typed)
+    if not plan.steps or dry_run:
+        tell(Edited(plan))
+        return
+    if not yes:
+        _ask(plan)
+    accept(root, plan, origin=origin, why=reason, command=typed, tell=tell)
+
+
+def _tell(edited: Edited, *, as_json: bool) -> None:
+    """Says what was queued."""
     if as_json:
         click.echo(json.dumps(edited.to_json(), ensure_ascii=False))
     elif edited.edit_id is not None:
@@ -314,7 +325,7 @@ def _accept(
             f"{edited.queued:,} operations queued as {edited.edit_id}; `wbsync push` brings them"
             f" to W&B, `wbsync undo {edited.edit_id}` takes them back"
         )
-    elif plan.steps:
+    elif edited.plan.steps:
         click.echo("a dry run: nothing is queued")
     else:
         click.echo("nothing is queued: nothing would change")
@@ -342,9 +353,15 @@ def print_plan(plan: Plan) -> None:
     click.echo(f"{plan.changed:,} of {plan.matched:,} {plan.kind} change{rest}")
     for label, action, count in plan.counts():
         click.echo(f"  {_VERBS[action]} {plain(label)}: {count:,}")
-    samples = plan.samples()
+    _print_samples("for example:", plan.samples())
+    if plan.replacing:
+        words = f"{len(plan.replacing):,} of these replace a conflict: what W&B holds → yours"
+        _print_samples(words, plan.replaced())
+
+
+def _print_samples(heading: str, samples: Sequence[Sample]) -> None:
     if samples:
-        click.echo("for example:")
+        click.echo(heading)
     for sample in samples:
         before, after = value_text(sample.before), value_text(sample.after)
         click.echo(f"  {plain(sample.target)} {plain(sample.label)}: {before} → {after}")

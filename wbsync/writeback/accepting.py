@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.writeback.overlay import show
 from wbsync.writeback.plan import collector_at_rest
-from wbsync.writeback.queue import Edit, Queue, who_am_i
+from wbsync.writeback.queue import Edit, Queue, server_of, who_am_i
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from wbsync.writeback.plan import Plan
@@ -31,7 +32,23 @@ class Edited:
         return {**self.plan.to_json(), "edit_id": self.edit_id, "queued": self.queued}
 
 
-def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str = "") -> Edited:
+def face_conflicts(root: Path, plan: Plan) -> None:
+    """Has a plan show and replace the conflicts that wait where it changes something."""
+    queue = Queue.held_by(root)
+    if queue is not None:
+        with queue:
+            plan.face(queue.entries(("conflict",)))
+
+
+def accept(
+    root: Path,
+    plan: Plan,
+    *,
+    origin: str,
+    why: str = "",
+    command: str = "",
+    tell: Callable[[Edited], None] | None = None,
+) -> Edited:
     """Queues the operations of a plan, all or none; what changes nothing is not queued.
 
     Args:
@@ -40,6 +57,7 @@ def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str =
         origin: Way in: cli, sql, import or python.
         why: What for.
         command: What was typed.
+        tell: Told of the edit as soon as it is queued for good, before the tables show it.
 
     Raises:
         EditError: W&B would not take one of them.
@@ -47,9 +65,12 @@ def accept(root: Path, plan: Plan, *, origin: str, why: str = "", command: str =
     """
     if not plan.steps:
         return Edited(plan)
-    edit = Edit(who_am_i(), why, origin, command)
+    edit = Edit(who_am_i(), why, origin, command, base_url=server_of(root))
     with collector_at_rest():
         with Queue(root) as queue:
             queued = queue.add(edit, plan.operations())
+        edited = Edited(plan, edit.edit_id if queued else None, queued)
+        if tell is not None:
+            tell(edited)
         show(root)
-    return Edited(plan, edit.edit_id if queued else None, queued)
+    return edited

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import EditError, SpliceError
+from wbsync.extract.values import parse_json, unwrap_config
 from wbsync.writeback.operations import (
     MAX_METADATA_KEYS,
     MAX_VALUE_BYTES,
@@ -35,7 +36,7 @@ from wbsync.writeback.operations import (
     with_leaf,
 )
 from wbsync.writeback.present import Present, Slot, slot_of
-from wbsync.writeback.splice import Spliced, set_leaf
+from wbsync.writeback.splice import Spliced, set_leaf, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -277,10 +278,10 @@ class _Merging:
             held, was, wanted = set(current), set(before or ()), set(after or ())
             if wanted - was <= held and not (was - wanted) & held:
                 return True
-        if operation.action == "append" and isinstance(current, str):
-            added = (after or "").removeprefix(before or "")
-            if added and current.count(added) > (before or "").count(added):
-                return True
+        # Appended text alone may be a colleague's; behind what was there before, it is ours.
+        is_text = operation.action == "append" and isinstance(current, str) and bool(after)
+        if is_text and (after in current if before else current.startswith(after)):
+            return True
         return None
 
     def _current(self, operation: Operation) -> Any:
@@ -349,6 +350,7 @@ class _Merging:
                 leaves = with_leaf(self._leaves[place], operation.path, wanted)
                 if self._writes:
                     spliced = self._splice(operation, wanted, restores=is_plain)
+                    _check_spliced(operation, wanted, spliced.text, leaves)
             except (EditError, SpliceError) as error:
                 self._conflict(entry, current, str(error))
                 return current
@@ -373,14 +375,15 @@ class _Merging:
         place = (operation.target.key, operation.field)
         text = self._texts.get(place, self._presents[place[0]].texts[operation.field])
         value = None if wanted is MISSING else json_text(wanted)
-        restores = restores and operation.restore is not None and value is not None
-        return set_leaf(
-            text,
-            operation.path,
-            operation.restore if restores else value,
-            is_config=operation.field == "config",
-            restores=restores,
-        )
+        is_config = operation.field == "config"
+        if restores and operation.restore is not None and value is not None:
+            # All of a key can only stand where there is none; a leaf, wherever one can be.
+            if not operation.restores_key:
+                value = operation.restore
+            elif text_at(text or "{}", operation.path[:1]) is None:
+                return set_leaf(text, operation.path, operation.restore, is_config=is_config,
+                                restores=True)  # fmt: skip
+        return set_leaf(text, operation.path, value, is_config=is_config)
 
     def finish(self) -> Merged:
         """Returns what was found, with what is to be written."""
@@ -400,6 +403,23 @@ class _Merging:
                 merged.values.setdefault(operation.target.key, {})[operation.field] = value
         merged.verdicts.sort(key=lambda v: v.entry.op_id)
         return merged
+
+
+def _check_spliced(operation: Operation, wanted: Any, text: str, leaves: Mapping[str, Any]) -> None:
+    """Checks that W&B would show what is meant where it holds a text.
+
+    Raises:
+        SpliceError: It would show something else.
+    """
+    raw = parse_json(text)
+    read = unwrap_config(raw) if operation.field == "config" else raw
+    is_meant = same(leaf_at(read, operation.path), wanted) and (
+        read == leaves or same(read, leaves)
+    )
+    if not is_meant:
+        raise SpliceError(
+            f"{operation.label} cannot be written so that W&B reads it as it is meant"
+        )
 
 
 def _too_much(operation: Operation, leaves: Mapping[str, Any], text: str) -> str | None:

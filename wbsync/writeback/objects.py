@@ -72,13 +72,13 @@ def accept_changes(root: Path, operations: Sequence[Operation], why: str = "") -
     Raises:
         EditError: W&B would not take one of the changes; none is queued.
     """
-    from wbsync.writeback.queue import Edit, Queue, who_am_i
+    from wbsync.writeback.queue import Edit, Queue, server_of, who_am_i
 
     if not operations:
         return None
     for operation in operations:
         check(operation)
-    edit = Edit(who_am_i(), why, "python")
+    edit = Edit(who_am_i(), why, "python", base_url=server_of(root))
     with Queue(root) as queue:
         queued = queue.add(edit, operations)
     if queued:

@@ -137,6 +137,8 @@ class Operation:
     """Keys down to a leaf; the alias, of aliases."""
     restore: str | None = None
     """JSON text of what an undone operation replaced: W&B is to hold it again to the byte."""
+    restores_key: bool = False
+    """Whether `restore` is all of a key of config, with its `desc`, and not the leaf alone."""
 
     @property
     def form(self) -> str:
@@ -172,6 +174,7 @@ class Operation:
             facts["base"] = finite(self.base)
         if self.restore is not None:
             facts["restore"] = self.restore
+            facts["restores_key"] = self.restores_key
         return facts
 
     @classmethod
@@ -189,6 +192,7 @@ class Operation:
             return cls(
                 target, facts["field"], facts["action"], facts.get("value", MISSING),
                 facts.get("base", MISSING), tuple(facts.get("path") or ()), facts.get("restore"),
+                bool(facts.get("restores_key")),
             )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise EditError(f"this is no operation: {error!r} is missing or wrong") from error
@@ -401,11 +405,16 @@ def inverse(
         for key in reversed(operation.path[len(path) :]):
             after = {key: after}
         return replace(
-            operation, action="unset", path=path, value=MISSING, base=after, restore=None
-        )
+            operation, action="unset", path=path, value=MISSING, base=after, restore=None,
+            restores_key=False,
+        )  # fmt: skip
     if operation.form == "text":
         before = before or ""
-    return replace(operation, action="set", value=before, base=after, restore=restore)
+    takes_key = operation.action == "unset" and len(operation.path) == 1
+    return replace(
+        operation, action="set", value=before, base=after, restore=restore,
+        restores_key=takes_key and operation.field == "config" and restore is not None,
+    )  # fmt: skip
 
 
 def same(one: Any, other: Any, form: str = "leaf") -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wbsync.catalog import publish_edits
 from wbsync.catalog.overlay import OVERLAID, Pending, pending_schema
-from wbsync.errors import EditError, WarehouseError
+from wbsync.errors import EditError
 from wbsync.extract.values import canonical_json, flatten, parse_json, parse_time
 from wbsync.tables import load_table
 from wbsync.writeback.merge import Policy, merge
@@ -79,7 +79,8 @@ def show(root: Path) -> None:
     """
     try:
         publish_edits(root, QueueOverlay(root))
-    except WarehouseError as error:
+    except Exception as error:  # noqa: BLE001
+        # Whoever saw it would take what is in the queue for lost, and make it once more.
         _log.warning("the published tables do not show all edits yet: %s", error)
 
 

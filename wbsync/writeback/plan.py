@@ -5,19 +5,20 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import EditError
 from wbsync.extract.values import finite
-from wbsync.writeback.assignments import Step, steps
-from wbsync.writeback.operations import MISSING, Operation, check
+from wbsync.writeback.assignments import KIND_OF, Step, steps
+from wbsync.writeback.operations import FIELDS, MISSING, Operation, apply, check, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from wbsync.writeback.assignments import Assignment
     from wbsync.writeback.operations import Target
+    from wbsync.writeback.queue import Entry
     from wbsync.writeback.things import Things
 
 SAMPLES = 5
@@ -53,6 +54,8 @@ class Plan:
     """(which thing, what is done to it), of what changes something."""
     changed: int = 0
     """Things that it changes."""
+    replacing: list[int] = field(default_factory=list)
+    """Which of the steps take the place of a conflict: they are based on what W&B holds."""
 
     @property
     def matched(self) -> int:
@@ -85,10 +88,34 @@ class Plan:
             for chosen in order.values()
             if rank < len(chosen)
         ]  # fmt: skip
-        return [
-            Sample(str(self.things.target(index)), _label(step), step.base, step.after)
-            for index, step in ranked[:count]
-        ]
+        return [self._sample(index, step) for index, step in ranked[:count]]
+
+    def replaced(self, count: int = SAMPLES) -> list[Sample]:
+        """Returns some of the changes that take the place of a conflict: theirs, and mine."""
+        return [self._sample(*self.steps[at]) for at in self.replacing[:count]]
+
+    def _sample(self, index: int, step: Step) -> Sample:
+        return Sample(str(self.things.target(index)), _label(step), step.base, step.after)
+
+    def face(self, conflicts: Iterable[Entry]) -> None:
+        """Bases what is done to places in conflict on what W&B holds there, which is then shown."""
+        things, kind = self.things, KIND_OF[self.kind]
+        theirs = {(e.target.key, e.operation.place): e.theirs for e in conflicts}
+        keys = {key for key, _ in theirs}
+        now: dict[Any, Any] = {}
+        for at, (index, step) in enumerate(self.steps if keys else ()):
+            key = (kind, things.entities[index], things.projects[index], things.names[index])
+            if key not in keys or FIELDS[kind, step.field].form == "set":
+                continue
+            place = (key, (step.field, step.path))
+            base = now.get(place, theirs.get(place, step.base))
+            after = apply(_operation(things.target(index), step), base)
+            if place in theirs and place not in now:
+                if same(after, base, FIELDS[kind, step.field].form):
+                    continue  # W&B holds it: nothing is replaced
+                self.replacing.append(at)
+            now[place] = after
+            self.steps[at] = (index, replace(step, base=base, after=after))
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, for programs."""
@@ -102,6 +129,8 @@ class Plan:
                 for label, action, count in self.counts()
             ],
             "samples": [sample.to_json() for sample in self.samples()],
+            "replacing": len(self.replacing),
+            "replaced": [sample.to_json() for sample in self.replaced()],
         }
 
 

@@ -126,10 +126,9 @@ def _run(target: Target, node: Any) -> Present:
     if not isinstance(node, dict):
         return _missing(target, node)
     problem = None
-    created_at = parse_time(target.created_at)
     if target.storage_id and node["id"] != target.storage_id:
         problem = f"{target} is another run now: it was moved, or its project renamed"
-    elif created_at is not None and parse_time(node.get("createdAt")) != created_at:
+    elif not _is_of_time(target, node):
         problem = f"{target} is another run now: it was deleted and made anew"
     elif node.get("readOnly"):
         problem = f"{target} is read-only to this key"
@@ -217,7 +216,37 @@ def _artifact(target: Target, node: Any) -> Present:
         "description": node.get("description"),
     }
     texts = {"metadata": node.get("metadata") or ""}
-    return Present(target, None, node["id"], values=values, texts=texts, broken=_broken(texts))
+    problem = None
+    if not _is_version(target, node):
+        problem = (
+            f"{target} is another version now: it was deleted and made anew, or its collection or"
+            " project renamed"
+        )
+    return Present(target, problem, node["id"], values=values, texts=texts, broken=_broken(texts))
+
+
+def _is_version(target: Target, node: Mapping[str, Any]) -> bool:
+    """Says whether the version that has an id is the one that is meant.
+
+    Where only a collection is named, it may be one that the version is linked into.
+    """
+    if not _is_of_time(target, node):
+        return False
+    collection, _, version = target.name.partition(":")
+    if not version:
+        return True
+    source = node["artifactSequence"]
+    place = source.get("project") or {}
+    return (
+        (place.get("entityName"), place.get("name"), source["name"], f"v{node.get('versionIndex')}")
+        == (target.entity, target.project, collection, version)
+    )  # fmt: skip
+
+
+def _is_of_time(target: Target, node: Mapping[str, Any]) -> bool:
+    """Says whether something was created when the one that is meant was, where that is known."""
+    created_at = parse_time(target.created_at)
+    return created_at is None or parse_time(node.get("createdAt")) == created_at
 
 
 async def _read_collections(
@@ -239,6 +268,8 @@ def _collection(target: Target, node: Any) -> Present:
     problem = None
     if target.storage_id and node["id"] != target.storage_id:
         problem = f"{target} is another collection now: that one was renamed or deleted"
+    elif not _is_of_time(target, node):
+        problem = f"{target} is another collection now: it was deleted and made anew"
     values = {
         "tags": [tag["name"] for tag in nodes_of(node.get("tags"))],
         "description": node.get("description"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.api import Budget, Capabilities, Client
 from wbsync.errors import BudgetSpentError, EditError, LockedError
+from wbsync.settings import is_same_server
 from wbsync.state import State
 from wbsync.writeback.merge import Policy
 from wbsync.writeback.overlay import show
@@ -111,6 +112,7 @@ async def push(
 
     Raises:
         AuthenticationError: The server does not take the key.
+        EditError: An edit that is meant was made for another server.
         LockedError: Another push is under way.
         TransportError, RateLimitedError, ServerError: The server cannot be reached, or is ill; what
             is not settled is found out by the next push.
@@ -124,6 +126,7 @@ async def push(
         if not things:
             unsettled = len(_chosen(queue, LEFT_STATES, chosen))
             return PushReport(None, "partial" if unsettled else "complete", unsettled=unsettled)
+        _check_server(things, credentials.base_url)
         state = State(root / "state.sqlite")
         try:
             known = Capabilities.from_json(state.capabilities(credentials.base_url))
@@ -152,6 +155,21 @@ def _chosen(
 ) -> list[Entry]:
     """Returns the operations in some states on the things that are meant."""
     return [e for e in queue.entries(states) if chosen is None or chosen(e.target)]
+
+
+def _check_server(things: Iterable[Iterable[Entry]], base_url: str) -> None:
+    """Checks that edits go to the server that they were made for.
+
+    Raises:
+        EditError: They would not; names and ids mean something else on another one.
+    """
+    made_for = {e.edit.base_url: e for thing in things for e in thing if e.edit.base_url}
+    for server, entry in made_for.items():
+        if not is_same_server(base_url, server):
+            raise EditError(
+                f"edit {entry.edit.edit_id} was made for {server}, and would go to {base_url}: push"
+                f" with --base-url {server}, or drop it and make it anew"
+            )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import sqlite3
 import threading
 import uuid
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,13 +44,13 @@ LEFT_STATES = ("pending", "sending", "conflict", "failed")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS edits (
     edit_id TEXT PRIMARY KEY, made_at TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL,
-    origin TEXT NOT NULL, command TEXT NOT NULL, undoes TEXT
+    origin TEXT NOT NULL, command TEXT NOT NULL, undoes TEXT, base_url TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS operations (
     op_id INTEGER PRIMARY KEY AUTOINCREMENT, edit_id TEXT NOT NULL, kind TEXT NOT NULL,
     entity TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, storage_id TEXT,
     created_at TEXT, field TEXT NOT NULL, path TEXT NOT NULL, action TEXT NOT NULL,
-    value TEXT, base TEXT, restore TEXT,
+    value TEXT, base TEXT, restore TEXT, restores_key INTEGER NOT NULL,
     state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, changed_at TEXT NOT NULL,
     error TEXT, before TEXT, after TEXT, theirs TEXT, replaced TEXT, made_from INTEGER, push_id TEXT
 );
@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS log (
 
 _OPERATION_COLUMNS = (
     "edit_id", "kind", "entity", "project", "name", "storage_id", "created_at", "field", "path",
-    "action", "value", "base", "restore", "state", "changed_at",
+    "action", "value", "base", "restore", "restores_key", "state", "changed_at",
 )  # fmt: skip
 
 
@@ -88,6 +88,8 @@ class Edit:
     """What was typed, for the audit trail."""
     undoes: str | None = None
     """Edit or push that it takes back."""
+    base_url: str | None = None
+    """Server that it is made for; None, where nobody knows, until it is pushed to one."""
     edit_id: str = field(default_factory=lambda: f"e{uuid.uuid4().hex[:10]}")
     made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -139,6 +141,7 @@ class Entry:
             "who": self.edit.who,
             "why": self.edit.why,
             "origin": self.edit.origin,
+            "base_url": self.edit.base_url,
             "made_at": self.edit.made_at.isoformat(),
             "changed_at": self.changed_at.isoformat(),
             "attempts": self.attempts,
@@ -222,43 +225,53 @@ class Queue:
         with self._lock, closing(self._connection.execute(sql, parameters)) as rows:
             return rows.fetchall()
 
-    def add(self, edit: Edit, operations: Iterable[Operation]) -> int:
+    def add(
+        self, edit: Edit, operations: Iterable[Operation], *, dropping: Collection[int] = ()
+    ) -> int:
         """Accepts an edit: all of its operations that change something, or none at all.
 
-        An operation on a place that waits in conflict takes the conflict's place: it is based on
-        what W&B holds there.
+        An operation that is based on what W&B was found to hold in a conflict takes the place of
+        that conflict: whoever made it has seen what it writes over. An undo never does.
 
         Args:
             edit: Who made it, when and why.
-            operations: Its operations, in the order in which they are to be applied.
+            operations: Its operations, in the order in which they are to be applied; those of an
+                undo are not checked: W&B has held what they bring back.
+            dropping: Operations that are taken out with it, or not at all.
 
         Returns:
             The number of operations that were queued; of none, no edit is kept.
 
         Raises:
-            EditError: W&B would not take one of them; nothing is queued.
+            EditError: W&B would not take one of them, or what is to be dropped may have arrived;
+                nothing is queued.
         """
         wanted = list(operations)
-        for operation in wanted:
+        for operation in wanted if edit.undoes is None else ():
             check(operation)
         wanted = [operation for operation in wanted if changes(operation)]
-        if not wanted:
+        if not wanted and not dropping:
             return 0
         now = _now()
         with self._transaction() as connection:
-            settled = self._take_over_conflicts(connection, wanted, edit, now)
+            if dropping:
+                self._drop(connection, dropping, f"taken back by {edit.edit_id}")
+            if not wanted:
+                return 0
+            if edit.undoes is None:
+                self._replace_conflicts(connection, wanted, edit, now)
             connection.execute(
-                "INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     edit.edit_id, edit.made_at.isoformat(), edit.who, edit.why, edit.origin,
-                    edit.command, edit.undoes,
+                    edit.command, edit.undoes, edit.base_url,
                 ),
             )  # fmt: skip
             columns = ", ".join(_OPERATION_COLUMNS)
             marks = ", ".join("?" * len(_OPERATION_COLUMNS))
             connection.executemany(
                 f"INSERT INTO operations ({columns}) VALUES ({marks})",  # noqa: S608
-                (_row(operation, edit.edit_id, now) for operation in settled),
+                (_row(operation, edit.edit_id, now) for operation in wanted),
             )
             connection.execute(
                 "INSERT INTO log (at, op_id, to_state) SELECT ?, op_id, state FROM operations"
@@ -267,34 +280,26 @@ class Queue:
             )
         return len(wanted)
 
-    def _take_over_conflicts(
+    def _replace_conflicts(
         self,
         connection: sqlite3.Connection,
-        operations: list[Operation],
+        operations: Iterable[Operation],
         edit: Edit,
         now: str,
-    ) -> list[Operation]:
-        """Returns operations, those on a place in conflict based on what W&B holds there."""
-        conflicts = {
-            (entry.target.key, entry.operation.place): entry
-            for entry in self._entries(connection, "o.state = 'conflict'", ())
-        }
+    ) -> None:
+        """Drops the conflicts that operations are an answer to."""
+        conflicts: dict[Any, list[Entry]] = {}
+        for entry in self._entries(connection, "o.state = 'conflict'", ()):
+            if entry.operation.form != "set":
+                conflicts.setdefault((entry.target.key, entry.operation.place), []).append(entry)
         if not conflicts:
-            return operations
-        taken: dict[int, None] = {}
-        settled = []
+            return
         for operation in operations:
-            conflict = conflicts.get((operation.target.key, operation.place))
-            if conflict is not None and conflict.op_id not in taken and operation.form != "set":
-                taken[conflict.op_id] = None
-                operation = replace(operation, base=conflict.theirs)  # noqa: PLW2901
-            settled.append(operation)
-        _move(
-            connection,
-            [Change(op, "dropped", f"replaced by edit {edit.edit_id}") for op in taken],
-            now,
-        )
-        return settled
+            # Of several operations on one place, the first says what it was based on.
+            waiting = conflicts.pop((operation.target.key, operation.place), None)
+            if waiting and same(operation.base, waiting[-1].theirs, operation.form):
+                reason = f"replaced by edit {edit.edit_id}"
+                _move(connection, [Change(e.op_id, "dropped", reason) for e in waiting], now)
 
     def entries(
         self,
@@ -341,7 +346,8 @@ class Queue:
                 "SELECT o.op_id, o.edit_id, o.kind, o.entity, o.project, o.name, o.storage_id,"  # noqa: S608
                 " o.created_at, o.field, o.path, o.action, o.value, o.base, o.restore, o.state,"
                 " o.attempts, o.changed_at, o.error, o.before, o.after, o.theirs, o.replaced,"
-                " o.made_from, o.push_id, e.who, e.why, e.origin, e.command, e.undoes, e.made_at"
+                " o.made_from, o.push_id, o.restores_key, e.who, e.why, e.origin, e.command,"
+                " e.undoes, e.base_url, e.made_at"
                 f" FROM operations o JOIN edits e USING (edit_id) WHERE {where} ORDER BY o.op_id"
                 " LIMIT ?",
                 (*parameters, -1 if limit is None else limit),
@@ -421,7 +427,7 @@ class Queue:
         """Returns edits with the number of their operations by state, the newest first."""
         rows = self._select(
             "SELECT e.edit_id, e.made_at, e.who, e.why, e.origin, e.command, e.undoes,"
-            " json_group_object(c.state, c.n)"
+            " e.base_url, json_group_object(c.state, c.n)"
             " FROM edits e JOIN (SELECT edit_id, state, count(*) AS n FROM operations"
             " GROUP BY edit_id, state) c USING (edit_id)"
             " GROUP BY e.edit_id ORDER BY e.made_at DESC, e.edit_id LIMIT ?",
@@ -429,16 +435,45 @@ class Queue:
         )
         return [
             (
-                Edit(who, why, origin, command, undoes, edit_id, datetime.fromisoformat(made_at)),
+                Edit(
+                    who,
+                    why,
+                    origin,
+                    command,
+                    undoes,
+                    base_url,
+                    edit_id,
+                    datetime.fromisoformat(made_at),
+                ),
                 json.loads(counts),
             )
-            for edit_id, made_at, who, why, origin, command, undoes, counts in rows
+            for edit_id, made_at, who, why, origin, command, undoes, base_url, counts in rows
         ]
 
-    def transition(self, changes: Iterable[Change]) -> None:
-        """Moves operations to other states, all or none; `sending` counts an attempt."""
+    def transition(self, changes: Iterable[Change], seen: Iterable[Entry] = ()) -> bool:
+        """Moves operations to other states, all or none; `sending` counts an attempt.
+
+        Args:
+            changes: The new states.
+            seen: Operations as they were when this was decided.
+
+        Returns:
+            Whether they still were so. If not, nothing is moved: what was decided is out of date.
+        """
         with self._transaction() as connection:
+            known = [
+                (e.op_id, e.state, e.attempts, _encode(e.operation.base)) for e in seen
+            ]  # fmt: skip
+            held = connection.execute(
+                "SELECT count(*) FROM operations o JOIN json_each(?) s ON o.op_id = s.value ->> 0"
+                " WHERE o.state = s.value ->> 1 AND o.attempts = s.value ->> 2"
+                " AND o.base IS s.value ->> 3",
+                (json.dumps(known),),
+            ).fetchone()
+            if held[0] != len(known):
+                return False
             _move(connection, changes, _now())
+        return True
 
     def drop(self, op_ids: Collection[int], reason: str = "dropped by hand") -> int:
         """Takes operations out that are not on their way; returns their number.
@@ -449,10 +484,13 @@ class Queue:
             EditError: One of them may have arrived already.
         """
         with self._transaction() as connection:
-            entries = self._chosen(connection, op_ids, ("pending", "conflict", "failed"), "dropped")
-            for entry in entries:
-                self._rebase(connection, entry)
-            _move(connection, [Change(e.op_id, "dropped", reason) for e in entries], _now())
+            return self._drop(connection, op_ids, reason)
+
+    def _drop(self, connection: sqlite3.Connection, op_ids: Collection[int], reason: str) -> int:
+        entries = self._chosen(connection, op_ids, ("pending", "conflict", "failed"), "dropped")
+        for entry in entries:
+            self._rebase(connection, entry)
+        _move(connection, [Change(e.op_id, "dropped", reason) for e in entries], _now())
         return len(entries)
 
     def _rebase(self, connection: sqlite3.Connection, dropped: Entry) -> None:
@@ -530,6 +568,15 @@ class Queue:
                 )
         return entries
 
+    def bind(self, edit_ids: Collection[str], base_url: str) -> None:
+        """Notes a server as that of edits of which nobody knew for which they were made."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE edits SET base_url = ? WHERE base_url IS NULL"
+                " AND edit_id IN (SELECT value FROM json_each(?))",
+                (base_url, json.dumps(sorted(edit_ids))),
+            )
+
     def begin_push(self) -> str:
         """Returns the id of a push that begins."""
         push_id = f"p{uuid.uuid4().hex[:10]}"
@@ -582,6 +629,17 @@ class Queue:
         return [{**dict(zip(names, row, strict=True)), "path": json.loads(row[14])} for row in rows]
 
 
+def server_of(root: Path) -> str | None:
+    """Returns the server that a warehouse was last synced from, None where nobody knows."""
+    from wbsync.state import State
+
+    state = State(root / "state.sqlite")
+    try:
+        return state.last_host()
+    finally:
+        state.close()
+
+
 def who_am_i() -> str:
     """Returns who makes edits on this machine: the login there."""
     try:
@@ -608,20 +666,21 @@ def _row(operation: Operation, edit_id: str, now: str) -> tuple[Any, ...]:
     return (
         edit_id, target.kind, target.entity, target.project, target.name, target.storage_id,
         target.created_at, operation.field, json.dumps(operation.path), operation.action,
-        _encode(operation.value), _encode(operation.base), operation.restore, "pending", now,
+        _encode(operation.value), _encode(operation.base), operation.restore,
+        operation.restores_key, "pending", now,
     )  # fmt: skip
 
 
 def _entry(row: tuple[Any, ...], edits: dict[str, Edit]) -> Entry:
     edit_id = row[1]
     if edit_id not in edits:
-        who, why, origin, command, undoes, made_at = row[24:]
+        who, why, origin, command, undoes, base_url, made_at = row[25:]
         edits[edit_id] = Edit(
-            who, why, origin, command, undoes, edit_id, datetime.fromisoformat(made_at)
+            who, why, origin, command, undoes, base_url, edit_id, datetime.fromisoformat(made_at)
         )
     operation = Operation(
         Target(*row[2:8]), row[8], row[10], _decode(row[11]), _decode(row[12]),
-        tuple(json.loads(row[9])), row[13],
+        tuple(json.loads(row[9])), row[13], bool(row[24]),
     )  # fmt: skip
     return Entry(
         row[0], edits[edit_id], operation, row[14], row[15], datetime.fromisoformat(row[16]),

@@ -60,6 +60,8 @@ class Refusal:
     """Whether the server seems ill: it is better to wait a moment."""
     is_shared: bool = False
     """Whether the mutation was several operations' together."""
+    is_astray: bool = False
+    """Whether W&B wrote it elsewhere than was meant: nothing more may be sent."""
 
 
 class Sender:
@@ -87,6 +89,8 @@ class Sender:
                     for op_id in call.op_ids:
                         # An operation may need several mutations; one that failed counts.
                         outcome[op_id] = outcome.get(op_id) or refusal
+                if any(answer is not None and answer.is_astray for answer in told):
+                    return outcome
         return outcome
 
     def _batches(self, calls: Sequence[Call]) -> Iterator[list[Call]]:
@@ -149,6 +153,7 @@ def _problem(call: Call, payload: Any) -> Refusal | None:
                 "W&B wrote it to another run than was meant, or made a new one: look at the project"
                 " in W&B before you push again",
                 is_final=True,
+                is_astray=True,
             )
     return None
 

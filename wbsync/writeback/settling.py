@@ -8,13 +8,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from wbsync.api.client import wait_s
+from wbsync.errors import WritebackError
 from wbsync.writeback.merge import Policy, Verdict, merge
 from wbsync.writeback.present import read_present
 from wbsync.writeback.queue import OPEN_STATES, Change, Entry, Queue
 from wbsync.writeback.sending import Refusal, Sender, build_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wbsync.api import Client
     from wbsync.writeback.merge import Key
@@ -72,6 +73,7 @@ class Settling:
 
         Raises:
             ApiError: W&B cannot be read.
+            WritebackError: W&B wrote something else than was meant.
         """
         for turn in count(1):
             entries = self._entries()
@@ -80,11 +82,15 @@ class Settling:
             presents = await read_present(self._client, [e.operation for e in entries])
             texts = (text for present in presents.values() for text in present.texts.values())
             self.chars = max(self.chars, sum(map(len, texts)))
+            nameless = {e.edit.edit_id for e in entries if e.edit.base_url is None}
+            if nameless and sender is not None:
+                self._queue.bind(nameless, self._client.base_url)
             acknowledged = [op for op, refusal in self._answers.items() if refusal is None]
             merged = merge(entries, presents, self._policy, acknowledged)
             if sender is None:
                 for verdict in merged.verdicts:
-                    tell(verdict, STATE_OF.get(verdict.outcome, "send"), verdict.reason)
+                    state = STATE_OF.get(verdict.outcome, "send")
+                    tell(verdict, "pending" if state == LEFT else state, verdict.reason)
                 return
             decided = [(verdict, *self._decide(verdict)) for verdict in merged.verdicts]
             settled = [(v, state, why) for v, state, why in decided if state in STATE_OF.values()]
@@ -95,12 +101,16 @@ class Settling:
             )  # fmt: skip
             if not is_whole:
                 sends = []
-            self._queue.transition(
+            is_current = self._queue.transition(
                 [
                     *(self._change(v, state, why) for v, state, why in settled if state != LEFT),
                     *(self._change(v, "sending", None) for v in sends),
-                ]
+                ],
+                entries,
             )
+            if not is_current:
+                continue  # someone has dropped or resolved some of them meanwhile
+            self._unshown.update(v.entry.op_id for v in sends if self._was_done(v.entry))
             for verdict, state, why in settled:
                 self._open.discard(verdict.entry.op_id)
                 tell(verdict, "pending" if state == LEFT else state, why)
@@ -109,8 +119,44 @@ class Settling:
             self._tries.update(v.entry.op_id for v in sends)
             answers = await sender.send(build_calls(merged, presents))
             self._answers |= answers
+            self._take_back(answers)
+            self._stop_astray(sends, answers, tell)
             if any(refusal is not None and refusal.is_trouble for refusal in answers.values()):
                 await asyncio.sleep(wait_s(min(turn, 4), None))
+
+    def _take_back(self, answers: Mapping[int, Refusal | None]) -> None:
+        """Has what W&B has refused wait as if it had never been sent: none of it has arrived.
+
+        What is then sent one by one would else be taken for what may have arrived together.
+        """
+        refused = {
+            op for op, refusal in answers.items()
+            if refusal is not None and refusal.is_final and not refusal.is_astray
+        }  # fmt: skip
+        if refused:
+            self._queue.transition(Change(op, "pending", push_id=self._push_id) for op in refused)
+
+    def _stop_astray(
+        self, sends: Sequence[Verdict], answers: Mapping[int, Refusal | None], tell: Listener
+    ) -> None:
+        """Fails what W&B wrote elsewhere, and ends the push.
+
+        Raises:
+            WritebackError: It did.
+        """
+        lost = [
+            (verdict, refusal)
+            for verdict in sends
+            if (refusal := answers.get(verdict.entry.op_id)) is not None and refusal.is_astray
+        ]
+        if not lost:
+            return
+        self._queue.transition(self._change(v, "failed", r.reason) for v, r in lost)
+        for verdict, refusal in lost:
+            self._open.discard(verdict.entry.op_id)
+            tell(verdict, "failed", refusal.reason)
+        verdict, refusal = lost[0]
+        raise WritebackError(f"{verdict.entry.target}: {refusal.reason}; the push has stopped")
 
     def _entries(self) -> list[Entry]:
         """Returns the operations that are not settled yet, of things that are split the first."""
@@ -129,14 +175,16 @@ class Settling:
             self._alone.add(entry.target.key)
             del self._answers[entry.op_id]
             return "split", None
-        if entry.op_id in self._answers and refusal is None:
-            self._unshown[entry.op_id] += 1
-            if self._unshown[entry.op_id] >= MAX_UNSHOWN:
-                return "failed", "W&B said that it was done, and does not show it"
+        if self._was_done(entry) and self._unshown[entry.op_id] + 1 >= MAX_UNSHOWN:
+            return "failed", "W&B said that it was done, and does not show it"
         if self._tries[entry.op_id] >= MAX_TRIES:
             reason = refusal.reason if refusal is not None else "W&B does not show it"
             return "pending", reason
         return "sending", None
+
+    def _was_done(self, entry: Entry) -> bool:
+        """Says whether W&B has said that it did what was sent last."""
+        return entry.op_id in self._answers and self._answers[entry.op_id] is None
 
     def _change(self, verdict: Verdict, state: str, reason: str | None) -> Change:
         return Change(

@@ -66,11 +66,13 @@ def undo(queue: Queue, which: str | None, who: str, *, why: str = "") -> Undone:
             )
         except EditError as error:
             cannot.append(str(error))
-    edit = Edit(who, why or f"takes back {which}", "undo", f"wbsync undo {which}", undoes=which)
-    queued = queue.add(edit, inverses)
-    dropped = queue.drop(waiting, f"taken back by {edit.edit_id}") if waiting else 0
+    edit = Edit(
+        who, why or f"takes back {which}", "undo", f"wbsync undo {which}", undoes=which,
+        base_url=entries[0].edit.base_url,
+    )  # fmt: skip
+    queued = queue.add(edit, inverses, dropping=waiting)
     show(queue.path.parent)
-    return Undone(which, edit.edit_id if queued else None, queued, dropped, tuple(cannot))
+    return Undone(which, edit.edit_id if queued else None, queued, len(waiting), tuple(cannot))
 
 
 def _last_push(queue: Queue) -> str:

@@ -21,7 +21,7 @@ from wbsync.query.asking import build_question, with_types
 from wbsync.query.filters import build_select
 from wbsync.query.filters.select import table_columns
 from wbsync.writeback.assignments import KIND_OF, Assignment, editable, parse_place
-from wbsync.writeback.operations import FIELDS, MISSING
+from wbsync.writeback.operations import FIELDS, MISSING, leaf_at, resolve_path
 from wbsync.writeback.plan import plan_each
 from wbsync.writeback.things import SPECS, Needs, read_things
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wbsync.query import Engine
+    from wbsync.writeback.operations import Target
     from wbsync.writeback.plan import Plan
+    from wbsync.writeback.things import Things
 
 KINDS = ("runs", "artifacts")
 DOCUMENTS = frozenset({"config", "summary", "summary_metrics", "summarymetrics", "metadata"})
@@ -50,7 +52,9 @@ class Setting:
     name: str | None
     value: exp.Expr
     how: str
-    """set, append (to notes) or each (tags that are added and taken away)."""
+    """set, append (to notes), each (tags that are added and taken away) or copy (of a leaf)."""
+    reads: tuple[tuple[str, str], ...] = ()
+    """Leaves in the value: field and dotted name."""
 
 
 def plan_update(engine: Engine, text: str, *, every: bool = False) -> Plan:
@@ -95,7 +99,9 @@ def plan_update(engine: Engine, text: str, *, every: bool = False) -> Plan:
     assigned = [Assignment(s.field, "set", name=s.name) for s in settings]
     extra = [exp.alias_(exp.column(f"_set_{i}", quoted=True), f"_set_{i}", quoted=True)
              for i in range(len(settings))]  # fmt: skip
-    things = read_things(engine, kind, source, Needs.of(assigned), extra=extra, is_trusted=False)
+    read = [Assignment(field, "set", name=name) for s in settings for field, name in s.reads]
+    needs = Needs.of([*assigned, *read])
+    things = read_things(engine, kind, source, needs, extra=extra, is_trusted=False)
     if not every:
         _check_reach(engine, kind, len(things))
     own_assignments = []
@@ -103,6 +109,12 @@ def plan_update(engine: Engine, text: str, *, every: bool = False) -> Plan:
         made: list[Assignment] = []
         for i, setting in enumerate(settings):
             value = things.extra[f"_set_{i}"][index]
+            if setting.reads:
+                leaves_read = [_held(things, index, *place) for place in setting.reads]
+                if setting.how == "copy":
+                    made.append(_copy(setting, leaves_read[0]))
+                    continue
+                _check_plain(setting, leaves_read, things.target(index))
             held = things.held[setting.field][index]
             made += _assignments(setting, value, partial(things.value, setting.field, held))
         own_assignments.append(made)
@@ -176,7 +188,65 @@ def _setting(kind: str, own: set[str], item: exp.Expr) -> Setting:
         how = "each"
     elif field == "notes" and len(used) == 1 and _leftmost(value) is used[0]:
         how = "append"
-    return Setting(field, name, value, how)
+    reads = tuple(_leaves_in(value, own, kind))
+    if name is not None and _leaf_of(_bare(value), own, kind) is not None:
+        how = "copy"
+    return Setting(field, name, value, how, reads)
+
+
+def _bare(node: exp.Expr) -> exp.Expr:
+    """Returns an expression without the parentheses around it."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    return node
+
+
+def _leaf_of(node: exp.Expr, own: set[str], kind: str) -> tuple[str, str] | None:
+    """Returns field and dotted name of a leaf, None for any other expression."""
+    parts = _parts(node)
+    if parts is not None and len(parts) > 1 and parts[0].lower() in own:
+        parts = parts[1:]
+    if parts is None or len(parts) < 2 or parts[0].lower() not in DOCUMENTS:
+        return None
+    field, name = parse_place(kind, ".".join((parts[0].lower(), *parts[1:])))
+    return None if name is None else (field, name)
+
+
+def _leaves_in(node: exp.Expr, own: set[str], kind: str) -> Iterator[tuple[str, str]]:
+    """Yields the leaves in an expression, without those in queries in it."""
+    leaf = _leaf_of(node, own, kind)
+    if leaf is not None:
+        yield leaf
+    elif not isinstance(node, exp.Query):
+        for child in node.iter_expressions():
+            yield from _leaves_in(child, own, kind)
+
+
+def _held(things: Things, index: int, field: str, name: str) -> Any:
+    """Returns a leaf as W&B holds it: SQL has numbers as doubles, lists and objects as texts."""
+    values = things.value(field, things.held[field][index])
+    return leaf_at(values, resolve_path(values, name))
+
+
+def _copy(setting: Setting, value: Any) -> Assignment:
+    """Returns what gives a leaf the value of another one; of one that is not there, none."""
+    if value is MISSING:
+        return Assignment(setting.field, "unset", name=setting.name)
+    return Assignment(setting.field, "set", value, setting.name)
+
+
+def _check_plain(setting: Setting, values: Sequence[Any], target: Target) -> None:
+    """Refuses to reckon with lists and objects, which SQL has as texts.
+
+    Raises:
+        EditError: One is read.
+    """
+    for (field, name), value in zip(setting.reads, values, strict=True):
+        if isinstance(value, (list, dict)):
+            raise EditError(
+                f"{field}.{name} of {target} is a list or an object, which can only be copied as a"
+                f" whole: write {setting.field}.KEY = {field}.{name}, or import a file"
+            )
 
 
 def _allowed(kind: str) -> str:
@@ -333,8 +403,6 @@ def _plain(value: Any) -> Any:
 
 def _like(value: Any, held: dict[str, Any], name: str) -> Any:
     """Returns a whole number as an integer where an integer was: SQL reads leaves as doubles."""
-    from wbsync.writeback.operations import leaf_at, resolve_path
-
     if not isinstance(value, float) or not value.is_integer() or abs(value) > 2**53:
         return value
     base = leaf_at(held, resolve_path(held, name))
