@@ -197,12 +197,14 @@ def test_what_a_first_sync_had_read_is_shown(
         assert watch.end(signal.SIGINT) == 130
         [project] = json.loads(said("status", "--json"))["projects"]
         assert project["last_outcome"] == "interrupted"
-        assert 3 <= project["runs"] == project["runs_without_history"] < 8
+        shown = project["runs"]
+        assert 3 <= shown == project["runs_without_history"]
         assert "incomplete sandbox/main: its last sync was interrupted" in said("status")
         assert "sync again" in said("verify")
         said("sync", "sandbox/main")
         [project] = json.loads(said("status", "--json"))["projects"]
-        assert (project["runs"], project["runs_without_history"]) == (8, 0)
+        assert shown < project["runs"]
+        assert project["runs_without_history"] == 0
         assert "incomplete" not in said("status")
         assert said("verify").startswith("all is well:")
 

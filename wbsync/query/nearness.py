@@ -21,9 +21,10 @@ def check_project(engine: Engine, path: str) -> None:
     Raises:
         ConfigError: It is not; the message names the nearest that is.
     """
-    held = [
-        f"{e}/{p}" for e, p in engine.run_trusted("SELECT entity, project FROM projects").fetchall()
-    ]
+    rows = engine.run_trusted(
+        "SELECT entity, project FROM projects UNION SELECT entity, project FROM runs"
+    ).fetchall()
+    held = [f"{entity}/{project}" for entity, project in rows]
     known = held if "/" in path else sorted({name.partition("/")[0] for name in held})
     if path not in known:
         near = difflib.get_close_matches(path, known, 1)

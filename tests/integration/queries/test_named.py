@@ -264,9 +264,13 @@ def test_the_command_runs_and_prints(call: Any, tmp_path: Path, sail: str) -> No
     several = call("query", "compare_configs", "--project", "team/drift", "--run", "m10", "--run",
                    "m21", "--format", "csv")  # fmt: skip
     assert len(several.stdout.splitlines()) == 1 + 4 * 2
-    none = call("query", "zombies", "--project", "no-one")
+    none = call("query", "leaderboard", *given[:2], "--metric", "val/lozz")
     assert none.returncode == 0
     assert "no rows" in none.stderr
+    assert "val/loss" in none.stderr
+    nobody = call("query", "zombies", "--project", "no-one")
+    assert nobody.returncode == 2
+    assert "no-one" in nobody.stderr
 
 
 def test_the_command_knows_ones_own(call: Any, own: Path, tmp_path: Path) -> None:
