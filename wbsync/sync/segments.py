@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wbsync.extract.history import merge_batches
@@ -109,10 +110,13 @@ class Staged:
 
         table = merge_batches(self._batches, self._context.synced_at)
         self._batches, self._cells = [], 0
-        path = str(self._context.scratch / f"{uuid.uuid4().hex}.arrow")
-        with pa.ipc.new_file(path, table.schema) as writer:
+        path = self._context.scratch / f"{uuid.uuid4().hex}.arrow"
+        with pa.ipc.new_file(str(path), table.schema) as writer:
             writer.write_table(table)
-        self._tables.append(pa.ipc.open_file(pa.memory_map(path)).read_all())
+        self._tables.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+        # Its room is free as soon as the table is; where that cannot be, the sync's end frees it.
+        with suppress(OSError):
+            path.unlink()
 
 
 def run_scope(runs: list[RunPath]) -> pa.Table:
