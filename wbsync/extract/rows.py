@@ -27,14 +27,6 @@ def build_table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def constant(value: str, count: int) -> pa.Array:
-    """Returns a text repeated, kept once."""
-    return pa.DictionaryArray.from_arrays(
-        pa.array(b"", pa.int32()) if count == 0 else pa.repeat(pa.scalar(0, pa.int32()), count),
-        pa.array([value], pa.string()),
-    )
-
-
 def nodes_of(connection: Any) -> list[dict[str, Any]]:
     """Returns the nodes of a connection, leaving out what the server hid."""
     edges = (connection or {}).get("edges") or []

@@ -189,17 +189,6 @@ def _run(
     }
 
 
-def told_by_config(config: str | None) -> dict[str, str | None]:
-    """Returns the columns git_commit and host as a run's config tells them.
-
-    Raises:
-        ValueError: The config is not JSON.
-    """
-    environment = _environment(_internal(parse_json(config) or {}))
-    git = environment.get("git") or {}
-    return {"git_commit": _text(git.get("commit")), "host": _text(environment.get("host"))}
-
-
 def _internal(raw: dict[str, Any]) -> dict[str, Any]:
     """Returns W&B's own part of a config, empty for none."""
     internal = raw.get("_wandb") or {}
