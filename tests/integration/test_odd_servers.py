@@ -17,6 +17,7 @@ from wbsync.lake import Lake
 from wbsync.progress import PageFetched
 from wbsync.sandbox.process import Sandbox
 from wbsync.sync import runs as runs_module
+from wbsync.sync import segments as segments_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +62,11 @@ class Mirror:
         wanted, found = self.account.content(), self._held(self.warehouse, "sandbox")
         for table, content in wanted.items():
             assert found[table] == content, table
+
+    def commits(self) -> set[str]:
+        """Returns the commits of histories."""
+        log = self.warehouse.root / "lake" / "history" / "_delta_log"
+        return {entry.name for entry in log.glob("*.json")}
 
     def tags(self) -> dict[str, str]:
         """Returns the tags of the runs."""
@@ -415,4 +421,35 @@ def test_no_answer_is_no_history(
         assert mirror.sync().outcome == "complete"
         mirror.check()
         assert not mirror.sync().rows
+        mirror.warehouse.close()
+
+
+def test_what_replaces_a_long_run_waits_in_files(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rewound run of more than a segment is replaced in one commit, and leaves no file behind."""
+    monkeypatch.setattr(segments_module, "SEGMENT_CELLS", 5)
+    with Sandbox(tmp_path / "data") as sandbox:
+        account = account_of(sandbox)
+        account.upsert("p", "long")
+        for first in range(0, 40, 10):
+            account.log("p", "long", rows(first, 10), done=first == 30)
+        mirror = Mirror(account, tmp_path / "w", held_content_of)
+        mirror.sync()
+        account.rewind("p", "long", 4)
+        for first in range(5, 30, 5):
+            account.log("p", "long", rows(first, 5, "other"), done=first == 25)
+        before, spilled = mirror.commits(), []
+        keep = segments_module.Staged._spill
+
+        def spill(staged: segments_module.Staged) -> None:
+            keep(staged)
+            spilled.append(list(staged._context.scratch.glob("*.arrow")))
+
+        monkeypatch.setattr(segments_module.Staged, "_spill", spill)
+        assert mirror.sync().outcome == "complete"
+        mirror.check()
+        assert len(mirror.commits() - before) == 1
+        assert spilled
+        assert not any(spilled)
         mirror.warehouse.close()
