@@ -99,7 +99,8 @@ class Place:
         """Calls the command."""
         return subprocess.run(
             [sys.executable, "-m", "wbsync", "-w", str(self.root), *args], check=False,
-            env=self.sandbox.env(), capture_output=True, text=True, timeout=240,
+            env=self.sandbox.env(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=240,
         )  # fmt: skip
 
     def states(self) -> list[str]:
@@ -618,6 +619,10 @@ def test_the_queue_and_the_undo_on_the_command_line(place: Place) -> None:
     place.account.edit("cli", "r", notes="theirs")
     pushed = place.cli("push", "--max", "1", "--filter", '{"state": "finished"}')
     assert pushed.returncode == 1  # nothing was ever synced, so there is nothing to filter
+    unknown = place.cli("queue", "drop", "99")
+    assert (unknown.returncode, "no operation 99" in unknown.stderr) == (1, True)
+    unasked = place.cli("queue", "drop", "3")
+    assert (unasked.returncode, "no terminal to ask on" in unasked.stderr) == (2, True)
     assert place.cli("queue", "drop", "3", "--yes").returncode == 0
     with _alone(place.root), pytest.raises(LockedError):
         place.push()

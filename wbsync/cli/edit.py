@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wbsync.cli.edits import value_text
+from wbsync.cli.edits import ask, value_text
 from wbsync.cli.options import Globals  # noqa: TC001
 from wbsync.plain import plain
 
@@ -312,7 +312,10 @@ def _accept(
         tell(Edited(plan))
         return
     if not yes:
-        _ask(plan)
+        ask(
+            f"Queue {len(plan.steps):,} operations on {plan.changed:,} {plan.kind}?",
+            "--yes accepts the edit, --dry-run only shows it",
+        )
     accept(root, plan, origin=origin, why=reason, command=typed, tell=tell)
 
 
@@ -329,21 +332,6 @@ def _tell(edited: Edited, *, as_json: bool) -> None:
         click.echo("a dry run: nothing is queued")
     else:
         click.echo("nothing is queued: nothing would change")
-
-
-def _ask(plan: Plan) -> None:
-    """Asks whether to queue.
-
-    Raises:
-        click.UsageError: There is nobody to ask.
-        click.Abort: The answer is no.
-    """
-    if not sys.stdin.isatty():
-        raise click.UsageError(
-            "there is no terminal to ask on: --yes accepts the edit, --dry-run only shows it"
-        )
-    what = f"Queue {len(plan.steps):,} operations on {plan.changed:,} {plan.kind}?"
-    click.confirm(what, abort=True, err=True)
 
 
 def print_plan(plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +19,22 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 MAX_SHOWN_CHARS = 48
+
+
+def ask(question: str, otherwise: str) -> None:
+    """Asks on the terminal.
+
+    Args:
+        question: What to ask.
+        otherwise: What to do where there is no terminal.
+
+    Raises:
+        click.UsageError: There is nobody to ask.
+        click.Abort: The answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"there is no terminal to ask on: {otherwise}")
+    click.confirm(question, abort=True, err=True)
 
 
 def value_text(value: Any, *, is_short: bool = True) -> str:

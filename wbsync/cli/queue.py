@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wbsync.cli.edits import change_text, choosing_options, is_empty, open_queue, value_text
+from wbsync.cli.edits import ask, change_text, choosing_options, is_empty, open_queue, value_text
 from wbsync.cli.options import Globals  # noqa: TC001
 from wbsync.plain import plain
 
@@ -322,9 +322,10 @@ def _settle(
         raise click.UsageError(f"say which to {verb}: OP numbers, --edit, --project, … or --all")
     with open_queue(shared) as queue:
         # What is named one by one must be fit for it; of a selection, that is taken which is.
-        ids = list(chosen["op_ids"]) or [e.op_id for e in queue.entries(states, **chosen)]
+        named = [_one(queue, op_id).op_id for op_id in chosen["op_ids"]]
+        ids = named or [e.op_id for e in queue.entries(states, **chosen)]
         if ids and not yes:
-            click.confirm(f"{verb} {len(ids):,} operations?", abort=True, err=True)
+            ask(f"{verb} {len(ids):,} operations?", "--yes does it")
         count = act(queue, ids)
     if count:
         show(queue.path.parent)
