@@ -42,12 +42,14 @@ types: $(VENV)/.ready ## Types
 arch: $(VENV)/.ready ## Which way imports may run
 	$(BIN)/lint-imports
 
+# A module's tests share costly fixtures: they stay on one worker. The long ones come first.
+WORKERS := -n 2 --dist loadscope --no-loadscope-reorder
 unit: setup ## Tests; ARGS="-k name" for some
-	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+	$(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
 
 LONG := tests/property tests/integration/test_artifact_files.py
 test-long: setup ## 100,000 random filters, random changes on every kind of server, killed pushes: hours
-	WBSYNC_LONG=1 WBSYNC_TEST_BIG_BYTES=1073741824 $(BIN)/python -m pytest -q -n 2 $(LONG) $(ARGS)
+	WBSYNC_LONG=1 WBSYNC_TEST_BIG_BYTES=1073741824 $(BIN)/python -m pytest -q $(WORKERS) $(LONG) $(ARGS)
 
 bench: $(VENV)/.ready ## Measure the budgets on the sandbox; ARGS="history" for some
 	$(BIN)/python benchmarks/bench.py $(ARGS)
