@@ -216,6 +216,14 @@ class State:
                 (stream, entity, project, versions),
             )
 
+    def unsettle(self, stream: str, entity: str, project: str) -> None:
+        """Drops what `settle` kept."""
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM settled WHERE stream = ? AND entity = ? AND project = ?",
+                (stream, entity, project),
+            )
+
     def set_aside(self, run: RunKey, stream: str, reason: str, at: str) -> None:
         """Notes that a stream could not take a run."""
         with self._transaction() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,4 +52,21 @@ def test_nothing_to_do_is_remembered_for_the_same_tables_only(
     assert Cursors(Lake(tmp_path), state, "run_files").is_settled(PROJECT, "runs")
     monkeypatch.setattr(module, "__version__", "99")
     assert not cursors.is_settled(PROJECT, "runs")
+    state.close()
+
+
+def test_a_mark_that_did_not_hold_once_never_holds_again(tmp_path: Path) -> None:
+    """A lake from an older copy comes to the same versions again, with other content."""
+    lake, state = Lake(tmp_path), State(tmp_path / "state.sqlite")
+    cursors = Cursors(lake, state, "history")
+    lake.append("runs", build_table("runs", []), {"any": "commit"})
+    shutil.copytree(tmp_path / "lake", tmp_path / "copy")
+    lake.append("runs", build_table("runs", []), {"any": "commit"})
+    cursors.settle(PROJECT, "runs", "run_summary")
+    shutil.rmtree(tmp_path / "lake")
+    shutil.copytree(tmp_path / "copy", tmp_path / "lake")
+    restored = Cursors(lake := Lake(tmp_path), state, "history")
+    assert not restored.is_settled(PROJECT, "runs", "run_summary")
+    lake.append("runs", build_table("runs", []), {"another": "commit"})
+    assert not restored.is_settled(PROJECT, "runs", "run_summary")
     state.close()

@@ -17,7 +17,7 @@ from wbsync.checksum import Content
 from wbsync.model import ArtifactPath, RunPath
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping, Sequence
 
     from wbsync.lake import Lake
     from wbsync.model import ProjectPath
@@ -99,14 +99,28 @@ class Cursors:
         cursors = ((self._table, owner, text) for owner, text in self._newest(seen).items())
         self._state.replay(self._table, version, cursors)
 
-    def of_project(self, project: ProjectPath) -> dict[str, Cursor]:
+    def of_project(
+        self, project: ProjectPath, among: Container[str] | None = None
+    ) -> dict[str, Cursor]:
         """Returns run id to cursor."""
-        return self.read(project, Cursor)
+        return self.read(project, Cursor, among)
 
-    def read(self, project: ProjectPath, kind: type[Kind]) -> dict[str, Kind]:
-        """Returns id of run or artifact to cursor, in the form that a stream gives its own."""
+    def read(
+        self, project: ProjectPath, kind: type[Kind], among: Container[str] | None = None
+    ) -> dict[str, Kind]:
+        """Returns id of run or artifact to cursor, in the form that a stream gives its own.
+
+        Args:
+            project: Where they are.
+            kind: The form.
+            among: Ids of those that are wanted; None for all.
+        """
         found = self._state.cursors(self._table, project.entity, project.project)
-        return {name: decode(kind, text) for name, text in found.items() if text != NOTHING}
+        return {
+            name: decode(kind, text)
+            for name, text in found.items()
+            if text != NOTHING and (among is None or name in among)
+        }
 
     @overload
     def committed(self, since: int | None) -> dict[RunPath, Cursor | None]: ...
@@ -132,22 +146,30 @@ class Cursors:
             for entity, project, name, cursor in json.loads(metadata.get(_METADATA_KEY, "[]"))
         }
 
-    def is_settled(self, project: ProjectPath, source: str) -> bool:
+    def is_settled(self, project: ProjectPath, *sources: str) -> bool:
         """Says whether it is known that nothing need be read, without looking at all that is held.
+
+        A mark that does not hold is gone for good: a lake that was brought back from a copy comes
+        to the same versions again, with other content.
 
         Args:
             project: The project that is synced.
-            source: Table whose rows, beside the cursors, decide what is read.
+            sources: Tables whose rows or cursors, beside these cursors, decide what is read.
         """
         found = self._state.settled_at(self._table, project.entity, project.project)
-        return found is not None and found == self._versions(source)
+        if found is None:
+            return False
+        if found == self._versions(sources):
+            return True
+        self._state.unsettle(self._table, project.entity, project.project)
+        return False
 
-    def settle(self, project: ProjectPath, source: str) -> None:
+    def settle(self, project: ProjectPath, *sources: str) -> None:
         """Notes that nothing need be read while the tables are at these versions."""
-        self._state.settle(self._table, project.entity, project.project, self._versions(source))
+        self._state.settle(self._table, project.entity, project.project, self._versions(sources))
 
-    def _versions(self, source: str) -> str:
-        held = (self._lake.version(source), self._lake.version(self._table))
+    def _versions(self, sources: Sequence[str]) -> str:
+        held = [self._lake.version(table) for table in (*sources, self._table)]
         return json.dumps([__version__, *held])
 
     @staticmethod

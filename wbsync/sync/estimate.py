@@ -20,7 +20,7 @@ from wbsync.progress import ProjectStarted, Skipped, SyncStarted
 from wbsync.state import State
 from wbsync.sync.context import Context
 from wbsync.sync.engine import parse_sources
-from wbsync.sync.outlook import Load, look
+from wbsync.sync.outlook import FORESEEN, Load, look
 from wbsync.sync.project import enter, open_project, streams_of
 from wbsync.sync.sources import resolve_sources
 from wbsync.sync.streams import RUNS
@@ -181,10 +181,8 @@ async def _estimate_project(context: Context) -> ProjectEstimate:
     survey = outlook.survey
     total = Load(requests=1)
     for stream in streams_of(context.options):
-        if stream.foresee is None:
-            continue
         enter(context, stream)
-        load = await stream.foresee(context, opening, outlook)
+        load = await FORESEEN[stream.tables[0]](context, opening, outlook)
         for f in fields(Load):
             setattr(total, f.name, getattr(total, f.name) + getattr(load, f.name))
     new = sum(run_id not in survey.index for run_id in survey.changed)

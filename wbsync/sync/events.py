@@ -20,9 +20,10 @@ from wbsync.extract.metrics import content_of_metrics, event_times, events_to_me
 from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.plan import HistoryJob, pack_events, plan_events
 from wbsync.sync.segments import run_scope
+from wbsync.sync.settled import EVENT_SOURCES, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
@@ -55,14 +56,29 @@ class EventSync:
 
     def plan(self) -> list[HistoryJob]:
         """Returns the runs whose system metrics must be read."""
+        return self._due(self._runs)
+
+    def settle(self, jobs: Sequence[HistoryJob]) -> None:
+        """Notes that nothing is left to read, if that is so, once some jobs were run.
+
+        Args:
+            jobs: All that `plan` returned.
+        """
+        context = self._context
+        left = self._due({job.run.run_id: self._runs[job.run.run_id] for job in jobs})
+        cursors = Cursors(context.lake, context.state, "system_metrics")
+        settle(context, cursors, self._runs, left, *EVENT_SOURCES)
+
+    def _due(self, runs: Mapping[str, Stored]) -> list[HistoryJob]:
+        """Returns those of some runs whose system metrics must be read."""
         context = self._context
         cursors = Cursors(context.lake, context.state, "system_metrics")
         cursors.catch_up()
-        held = cursors.of_project(context.project)
+        held = cursors.of_project(context.project, runs)
         history = Cursors(context.lake, context.state, "history")
         history.catch_up()
-        timelines = {r: c.timeline for r, c in history.of_project(context.project).items()}
-        return list(plan_events(context.project, self._runs.values(), held, timelines))
+        timelines = {r: c.timeline for r, c in history.of_project(context.project, runs).items()}
+        return list(plan_events(context.project, runs.values(), held, timelines))
 
     async def run(self, jobs: Sequence[HistoryJob]) -> None:
         """Reads the jobs' runs, as many to a request as one answer may hold."""

@@ -51,9 +51,10 @@ from wbsync.sync.plan import (
 )
 from wbsync.sync.reading import Reading, narrowed
 from wbsync.sync.segments import SegmentWriter, Staged, run_scope
+from wbsync.sync.settled import HISTORY_SOURCES, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wbsync.model import RunPath
     from wbsync.sync.context import Context
@@ -84,20 +85,31 @@ class HistorySync:
 
     def plan(self) -> list[HistoryJob]:
         """Returns the runs whose history must be read."""
+        return self._due(self._runs)
+
+    def settle(self, jobs: Sequence[HistoryJob]) -> None:
+        """Notes that nothing is left to read, if that is so, once some jobs were run.
+
+        Args:
+            jobs: All that `plan` returned.
+        """
+        context = self._context
+        left = self._due({job.run.run_id: self._runs[job.run.run_id] for job in jobs})
+        cursors = Cursors(context.lake, context.state, "history")
+        settle(context, cursors, self._runs, left, *HISTORY_SOURCES)
+
+    def _due(self, runs: Mapping[str, Stored]) -> list[HistoryJob]:
+        """Returns those of some runs whose history must be read."""
         context = self._context
         cursors = Cursors(context.lake, context.state, "history")
         counted = Cursors(context.lake, context.state, "history_keys")
         cursors.catch_up()
         counted.catch_up()
-        self._counted = counted.of_project(context.project)
-        held = cursors.of_project(context.project)
-        doubtful = [
-            run_id for run_id, run in self._runs.items() if may_be_rewritten(run, held.get(run_id))
-        ]
+        self._counted = counted.of_project(context.project, runs)
+        held = cursors.of_project(context.project, runs)
+        doubtful = [run_id for run_id in runs if may_be_rewritten(runs[run_id], held.get(run_id))]
         logged_at = read_logged_at(context, doubtful)
-        return list(
-            plan_history(context.project, self._runs.values(), held, self._counted, logged_at)
-        )
+        return list(plan_history(context.project, runs.values(), held, self._counted, logged_at))
 
     async def run(self, jobs: Sequence[HistoryJob]) -> None:
         """Reads the history of the jobs' runs, several batches in flight."""

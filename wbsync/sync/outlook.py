@@ -44,7 +44,7 @@ from wbsync.sync.runs import HEAVY_PAGE_ROWS, LIGHT_PAGE_ROWS, RunSync, read_ind
 from wbsync.sync.sweeps import same_sweeps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from wbsync.sync.context import Context
     from wbsync.sync.plan import HistoryJob, Stored
@@ -405,3 +405,17 @@ async def foresee_reports(context: Context, opening: Opening, outlook: Outlook) 
     """Returns what reading reports would ask."""
     del outlook
     return Load(await count_requests(context, opening.project))
+
+
+FORESEEN: Mapping[str, Callable[[Context, Opening, Outlook], Awaitable[Load]]] = {
+    "runs": foresee_runs,
+    "history": foresee_history,
+    "system_metrics": foresee_events,
+    "run_files": foresee_run_files,
+    "console_logs": foresee_console_logs,
+    "sweeps": foresee_sweeps,
+    "artifact_types": foresee_artifacts,
+    "artifact_files": foresee_artifact_files,
+    "reports": foresee_reports,
+}
+"""First table of a stream to what tells beforehand what the stream would ask."""

@@ -19,7 +19,8 @@ from wbsync.sync.batches import ask_each, lacks
 from wbsync.sync.context import project_filter
 from wbsync.sync.cursors import Cursors
 from wbsync.sync.inventory import project_variables, write_differences
-from wbsync.sync.runs import count_held, read_index
+from wbsync.sync.runs import read_index
+from wbsync.sync.settled import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -83,7 +84,11 @@ async def sync_run_files(context: Context) -> None:
     """Reads the files of the runs that may have others than those held."""
     if lacks(context, "Run.files"):
         return
-    pending = await asyncio.to_thread(_plan, context)
+    cursors = Cursors(context.lake, context.state, TABLE)
+    if await asyncio.to_thread(cursors.is_settled, context.project, "runs"):
+        return
+    runs = await asyncio.to_thread(read_index, context, COLUMNS)
+    jobs = pending = await asyncio.to_thread(_due, context, cursors, runs)
     done: list[_Listing] = []
     try:
         while pending:
@@ -94,18 +99,16 @@ async def sync_run_files(context: Context) -> None:
                 await _commit(context, done)
     finally:
         await _commit(context, done)
+    again = {listing.run.run_id: runs[listing.run.run_id] for listing in jobs}
+    left = await asyncio.to_thread(_due, context, cursors, again)
+    await asyncio.to_thread(settle, context, cursors, runs, left, "runs")
 
 
-def _plan(context: Context) -> list[_Listing]:
-    cursors, project = Cursors(context.lake, context.state, TABLE), context.project
-    if cursors.is_settled(project, "runs"):
-        return []
+def _due(context: Context, cursors: Cursors, runs: Mapping[str, Stored]) -> list[_Listing]:
+    """Returns those of some runs whose files must be read."""
     cursors.catch_up()
-    runs = read_index(context, COLUMNS)
-    jobs = list(plan_files(project, runs.values(), cursors.read(project, FileCursor)))
-    if not jobs and len(runs) == count_held(context):
-        cursors.settle(project, "runs")
-    return jobs
+    held = cursors.read(context.project, FileCursor, runs)
+    return list(plan_files(context.project, runs.values(), held))
 
 
 async def _read(context: Context, batch: list[_Listing], done: list[_Listing]) -> list[_Listing]:

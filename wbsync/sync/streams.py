@@ -18,36 +18,26 @@ from wbsync.sync.artifact_files import sync_artifact_files
 from wbsync.sync.artifacts import sync_artifacts
 from wbsync.sync.checks import HistoryCheck
 from wbsync.sync.console_logs import sync_console_logs
+from wbsync.sync.cursors import Cursors
 from wbsync.sync.entity import TABLES as ENTITY_TABLES
 from wbsync.sync.entity import sync_entity
 from wbsync.sync.events import EventSync
 from wbsync.sync.history import HistorySync
-from wbsync.sync.outlook import (
-    foresee_artifact_files,
-    foresee_artifacts,
-    foresee_console_logs,
-    foresee_events,
-    foresee_history,
-    foresee_reports,
-    foresee_run_files,
-    foresee_runs,
-    foresee_sweeps,
-)
 from wbsync.sync.registries import TABLES as REGISTRY_TABLES
 from wbsync.sync.registries import sync_registries
 from wbsync.sync.reports import sync_reports
 from wbsync.sync.run_files import sync_run_files
 from wbsync.sync.runs import TABLES as RUN_TABLES
-from wbsync.sync.runs import RunSync, read_index
+from wbsync.sync.runs import RunSync, count_held, read_index
+from wbsync.sync.settled import EVENT_SOURCES, HISTORY_SOURCES
 from wbsync.sync.sweeps import sync_sweeps
 from wbsync.tables import table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from wbsync.sync.context import Context, EntityContext
-    from wbsync.sync.outlook import Load, Outlook
 
 
 @dataclass(slots=True)
@@ -88,8 +78,6 @@ class ProjectStream:
     """Table that must be up to date first: `--only` brings it along."""
     per_run: bool = True
     """Whether it reads things of runs: a sync of runs that are named leaves the others out."""
-    foresee: Callable[[Context, Opening, Outlook], Awaitable[Load]] | None = None
-    """Tells beforehand what it would ask; a stream without counts as nothing in a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +108,10 @@ async def _runs(context: Context, opening: Opening) -> None:
 
 
 async def _history(context: Context, opening: Opening) -> None:
+    if not context.options.full and await _is_settled(context, "history", HISTORY_SOURCES):
+        total = await asyncio.to_thread(count_held, context)
+        context.progress(RunsPlanned(str(context.project), runs_total=total, runs_to_fetch=0))
+        return
     runs = await asyncio.to_thread(read_index, context)
     history = HistorySync(context, runs)
     jobs = await asyncio.to_thread(history.plan)
@@ -127,14 +119,25 @@ async def _history(context: Context, opening: Opening) -> None:
         RunsPlanned(project=str(context.project), runs_total=len(runs), runs_to_fetch=len(jobs))
     )
     await history.run(jobs)
+    await asyncio.to_thread(history.settle, jobs)
     if context.options.full and not opening.is_first:
         await HistoryCheck(context, runs).check()
 
 
 async def _system_metrics(context: Context, opening: Opening) -> None:
     del opening
+    if await _is_settled(context, "system_metrics", EVENT_SOURCES):
+        return
     events = EventSync(context, await asyncio.to_thread(read_index, context))
-    await events.run(await asyncio.to_thread(events.plan))
+    jobs = await asyncio.to_thread(events.plan)
+    await events.run(jobs)
+    await asyncio.to_thread(events.settle, jobs)
+
+
+async def _is_settled(context: Context, table: str, sources: Sequence[str]) -> bool:
+    """Says whether a stream has nothing to read of any run that is held."""
+    cursors = Cursors(context.lake, context.state, table)
+    return await asyncio.to_thread(cursors.is_settled, context.project, *sources)
 
 
 async def _run_files(context: Context, opening: Opening) -> None:
@@ -168,34 +171,24 @@ async def _reports(context: Context, opening: Opening) -> None:
     await sync_reports(context, opening.project, opening.refused)
 
 
-RUNS = ProjectStream(RUN_TABLES, _runs, head="runs", foresee=foresee_runs)
+RUNS = ProjectStream(RUN_TABLES, _runs, head="runs")
 
 PROJECT_STREAMS = (
     RUNS,
-    ProjectStream(
-        ("history", "history_keys"), _history, head="history", follows="runs",
-        foresee=foresee_history,
-    ),
-    ProjectStream(("system_metrics",), _system_metrics, follows="runs", foresee=foresee_events),
-    ProjectStream(("run_files",), _run_files, follows="runs", foresee=foresee_run_files),
-    ProjectStream(
-        ("console_logs",), _console_logs, on_request=True, follows="runs",
-        foresee=foresee_console_logs,
-    ),
-    ProjectStream(("sweeps",), _sweeps, per_run=False, foresee=foresee_sweeps),
+    ProjectStream(("history", "history_keys"), _history, head="history", follows="runs"),
+    ProjectStream(("system_metrics",), _system_metrics, follows="runs"),
+    ProjectStream(("run_files",), _run_files, follows="runs"),
+    ProjectStream(("console_logs",), _console_logs, on_request=True, follows="runs"),
+    ProjectStream(("sweeps",), _sweeps, per_run=False),
     ProjectStream(
         ("artifact_types", "artifact_collections", "artifacts", "artifact_aliases"),
         _artifacts,
         head="artifacts",
         per_run=False,
-        foresee=foresee_artifacts,
     ),
-    ProjectStream(
-        ("artifact_files",), _artifact_files, follows="artifacts", per_run=False,
-        foresee=foresee_artifact_files,
-    ),
-    ProjectStream(("reports",), _reports, per_run=False, foresee=foresee_reports),
-)  # fmt: skip
+    ProjectStream(("artifact_files",), _artifact_files, follows="artifacts", per_run=False),
+    ProjectStream(("reports",), _reports, per_run=False),
+)
 """What is read of each project."""
 
 ENTITY_STREAMS = (
