@@ -84,13 +84,15 @@ class Transport:
         token = base64.b64encode(f"api:{credentials.api_key.reveal()}".encode()).decode()
         self._words = (credentials.api_key.reveal(), token)
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
+        verify = httpx.create_ssl_context()  # once: it reads the certificates
         self._api = httpx.AsyncClient(
             timeout=TIMEOUT,
+            verify=verify,
             headers={**headers, "Authorization": f"Basic {token}"},
             follow_redirects=False,
         )
         self._storage = httpx.AsyncClient(
-            timeout=STORAGE_TIMEOUT, headers=headers, follow_redirects=True
+            timeout=STORAGE_TIMEOUT, headers=headers, follow_redirects=True, verify=verify
         )
 
     async def close(self) -> None:

@@ -171,11 +171,13 @@ class Work:
 
     async def _sync(self) -> SyncReport:
         from wbsync.api import Budget
+        from wbsync.cli.no_pandas import leave_out_pandas
         from wbsync.cli.progress import Watcher
         from wbsync.model import PublishOptions
         from wbsync.sync.engine import sync
 
         configuration = self._configuration
+        leave_out_pandas()
         with Watcher(self._say) as watcher:
             return await sync(
                 self._root,
@@ -326,18 +328,20 @@ def make_sources(
 def _options(
     entry: SourceEntry, configuration: Configuration, flags: Mapping[str, Any], now: datetime
 ) -> Any:
-    from wbsync.query.fetching import select_runs
+    from wbsync.model import Selection
     from wbsync.sync.streams import choose_tables
     from wbsync.times import parse_instant
 
+    since = None if entry.since is None else parse_instant(entry.since, now)
+    selection = Selection(frozenset(flags.get("runs", ())), since)
+    if entry.filter:
+        from wbsync.query.fetching import select_runs
+
+        selection = select_runs(entry.filter, runs=selection.runs, since=since)
     return replace(
         choose_tables(entry.only or (), entry.skip or ()),
         logs=configuration["logs"] if entry.logs is None else entry.logs,
-        selection=select_runs(
-            entry.filter,
-            runs=flags.get("runs", ()),
-            since=None if entry.since is None else parse_instant(entry.since, now),
-        ),
+        selection=selection,
         retry=bool(flags.get("retry")),
         full=bool(flags.get("full")),
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from wbsync.extract.rows import build_table
 from wbsync.extract.values import as_float, as_int, canonical_json, parse_time
 
@@ -52,6 +50,8 @@ def _row(node: dict[str, Any], project: ProjectPath, synced_at: datetime) -> dic
 
 
 def _parse(text: str | None) -> dict[str, Any]:
+    import yaml
+
     try:
         config = yaml.load(text or "", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except yaml.YAMLError:

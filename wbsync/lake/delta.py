@@ -460,11 +460,11 @@ class Lake:
             return wanted.empty_table()
         needed = [*names, *(column for column, _, _ in filters if column not in names)]
         query = _rows_of(scan(load_table(table), parts, needed)).select(
-            *(exp.column(name, quoted=True) for name in names), append=False
+            *(exp.column(name, quoted=True) for name in names), append=False, copy=False
         )
         with self._reading(table) as connection:
             condition, parameters = _condition(filters)
-            text = query.where(condition).sql("duckdb")
+            text = query.where(condition, copy=False).sql("duckdb", copy=False)
             rows = connection.sql(text, params=parameters or None)
             return rows.to_arrow_table().cast(wanted)
 
@@ -547,7 +547,7 @@ def _parts_of(rows: pa.Table | Sequence[pa.Table]) -> Sequence[pa.Table]:
 
 def _rows_of(query: exp.Query) -> exp.Select:
     """Returns the query for the rows of a query."""
-    return exp.select("*").from_(query.subquery("held"))
+    return exp.select("*").from_(query.subquery("held", copy=False), copy=False)
 
 
 def _removals(files: Sequence[Path], *, data_change: bool) -> list[RemoveAction]:

@@ -53,14 +53,15 @@ def scan(
                 if c.name in lacking
                 else exp.column(c.name, quoted=True)
                 for c in wanted
-            )
+            ),
+            copy=False,
         )
         if filename:
             name = exp.cast(exp.null(), "VARCHAR") if part is None else exp.column(FILENAME)
             query = query.select(exp.alias_(name, FILENAME))
         if part is None:
             return query.where(exp.false())
-        return query.from_(_read_parquet(part.files, filename=filename))
+        return query.from_(_read_parquet(part.files, filename=filename), copy=False)
 
     queries = [select(part) for part in parts if part.files] or [select(None)]
     united: exp.Query = queries[0]
