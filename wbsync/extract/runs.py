@@ -231,6 +231,10 @@ def tags_json(tags: list[str] | None) -> str:
 
 
 def content_hash(node: dict[str, Any]) -> str:
-    """Returns a hash of all that the server said of a run."""
-    text = orjson.dumps(node, option=orjson.OPT_SORT_KEYS)
+    """Returns a hash of all that the server said of a run, and that its rows keep.
+
+    Of what it says of each key of the history they keep the last step alone.
+    """
+    kept = {**node, "historyKeys": (node.get("historyKeys") or {}).get("lastStep")}
+    text = orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(text, digest_size=16).hexdigest()

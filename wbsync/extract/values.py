@@ -144,11 +144,11 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Split]:
     leaves: dict[str, Split] = {}
     literal: dict[str, Split] = {}
     for key, value in values.items():
-        if isinstance(value, dict) and value and "_type" not in value:
+        if type(value) is float:  # most leaves are: a call for each would cost more than they do
+            literal[key] = (value, None)
+        elif isinstance(value, dict) and value and "_type" not in value:
             for inner, leaf in _paths(value, key + "."):
                 leaves[inner] = leaf  # noqa: PERF403
-        elif type(value) is float:  # most leaves are: a call for each would cost more than they do
-            literal[key] = (value, None)
         else:
             literal[key] = split_value(value)
     return leaves | literal if leaves else literal
