@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from wbsync.checksum import MASK, Content, hash_places, hash_text, hash_values, sum_of
 from wbsync.errors import ExtractError, HistoryRewrittenError
-from wbsync.extract.rows import build_table
+from wbsync.extract.rows import build_columns
 from wbsync.extract.values import (
     Split,
     canonical_json,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
+    from wbsync.checksum import Words
     from wbsync.model import RunPath
 
 KeyStats = dict[str, tuple[int, int | None]]
@@ -112,13 +113,26 @@ class HistoryBatch:
     @property
     def key_stats(self) -> KeyStats:
         """Returns what is held of each key."""
-        return {
-            key: (
-                sum(len(s.step) for s in parts),
-                max((pc.max(s.step).as_py() for s in parts if len(s.step)), default=None),
-            )
-            for key, parts in self.slices.items()
-        }
+        seen: dict[int, tuple[int, int | None]] = {}  # most keys share their steps
+        found: KeyStats = {}
+        for key, parts in self.slices.items():
+            for part in parts:
+                if id(part.step) not in seen:
+                    seen[id(part.step)] = (len(part.step), pc.max(part.step).as_py())
+                add_stats(found, key, *seen[id(part.step)])
+        return found
+
+
+def add_stats(stats: KeyStats, key: str, count: int, last_step: int | None) -> None:
+    """Counts more values of a key."""
+    held, step = stats.get(key, (0, None))
+    if step is None or (last_step is not None and last_step > step):
+        step = last_step
+    stats[key] = (held + count, step)
+
+
+HASHED = 16_384
+"""Values that are hashed at once, of short columns that share their steps."""
 
 
 def content_of(slices: dict[str, list[Slice]], steps: int) -> Content:
@@ -128,17 +142,33 @@ def content_of(slices: dict[str, list[Slice]], steps: int) -> Content:
         slices: Key to its values.
         steps: Distinct steps of the logged rows.
     """
-    places: dict[tuple[int, int], Any] = {}
-    values = total = 0
+    sharing: dict[tuple[int, int], list[tuple[str, Slice]]] = {}
     for key, parts in slices.items():
         for part in parts:
-            at = (id(part.step), id(part.row))
-            if at not in places:
-                places[at] = hash_places(part.step, part.row)
-            words = hash_values(places[at], hash_text(key), [part.value], part.json)
+            sharing.setdefault((id(part.step), id(part.row)), []).append((key, part))
+    values = total = 0
+    for group in sharing.values():
+        places = hash_places(group[0][1].step, group[0][1].row)
+        width = max(1, HASHED // max(1, len(places)))
+        for start in range(0, len(group), width):
+            words = _hash_group(places, group[start : start + width])
             values += len(words)
             total += sum_of(words)
     return Content(values, steps, total & MASK)
+
+
+def _hash_group(places: Words, group: Sequence[tuple[str, Slice]]) -> Words:
+    """Returns a number for each value of some columns, which all have these places."""
+    if len(group) == 1:
+        ((key, part),) = group
+        return hash_values(places, hash_text(key), [part.value], part.json)
+    keys = np.array([hash_text(key) for key, _ in group], np.uint64)
+    return hash_values(
+        np.tile(places, len(group)),
+        np.repeat(keys, len(places)),
+        [pa.concat_arrays([part.value for _, part in group])],
+        pa.concat_arrays([part.json for _, part in group]),
+    )
 
 
 def _settled(value: Any) -> Any:
@@ -156,44 +186,53 @@ class Gathered:
     """Values gathered one by one, key by key."""
 
     def __init__(self) -> None:
-        self._columns: dict[
-            str, tuple[list[int | None], list[int], list[float | None], list[str | None]]
-        ] = {}
-        self.last_step: int | None = None
+        self._steps: list[int | None] = []
+        self._rows: list[int] = []
+        self._columns: dict[str, tuple[list[int], list[float | None], dict[int, str]]] = {}
+        """Key to the places of its values among the rows, its numbers, and place to its JSON."""
 
     def add(self, logged: dict[str, Any], step: int | None, row: int) -> None:
         """Takes what was logged in one row: a literal key before a path of the same name."""
-        columns = self._columns
+        columns, place = self._columns, len(self._steps)
+        self._steps.append(step)
+        self._rows.append(row)
         leaves: dict[str, Split] = {}
         for key, value in logged.items():
             if isinstance(value, (dict, list)):
                 leaves |= flatten({key: _settled(value)})
         for key, value in logged.items():
-            if value is not None and not isinstance(value, (dict, list)):
+            if type(value) is float:  # most are: a call for each would cost more than they do
+                leaves[key] = (value, None)
+            elif value is not None and not isinstance(value, (dict, list)):
                 leaves[key] = split_value(value)
         for name, (number, json) in leaves.items():
             if json == "null":
                 continue
             held = columns.get(name)
             if held is None:
-                held = columns[name] = ([], [], [], [])
-            held[0].append(step)
-            held[1].append(row)
-            held[2].append(number)
-            held[3].append(json)
+                held = columns[name] = ([], [], {})
+            held[0].append(place)
+            held[1].append(number)
+            if json is not None:
+                held[2][place] = json
 
     def slices(self) -> Iterator[tuple[str, Slice]]:
-        """Yields each key with its values."""
-        for key, (steps, rows, values, json) in self._columns.items():
-            yield (
-                key,
-                Slice(
-                    pa.array(steps, pa.int64()),
-                    pa.array(rows, pa.int64()),
-                    pa.array(values, pa.float64()),
-                    pa.array(json, pa.string()),
-                ),
-            )
+        """Yields each key with its values; keys that were logged in the same rows share theirs."""
+        steps, rows = pa.array(self._steps, pa.int64()), pa.array(self._rows, pa.int64())
+        shared: dict[tuple[int, ...] | None, tuple[pa.Array, pa.Array, pa.Array]] = {}
+        for key, (places, values, json) in self._columns.items():
+            at = None if len(places) == len(steps) else tuple(places)
+            if at not in shared:
+                taken = pa.array(places, pa.int64())
+                shared[at] = (
+                    steps if at is None else steps.take(taken),
+                    rows if at is None else rows.take(taken),
+                    pa.nulls(len(places), pa.string()),
+                )
+            step, row, text = shared[at]
+            if json:
+                text = pa.array([json.get(place) for place in places], pa.string())
+            yield key, Slice(step, row, pa.array(values, pa.float64()), text)
 
 
 def rows_to_history(
@@ -308,43 +347,51 @@ def merge_batches(batches: Sequence[HistoryBatch], synced_at: datetime) -> pa.Ta
     return pa.Table.from_arrays(columns, names=schema.names)
 
 
-def build_history_keys(
-    run: RunPath,
-    history_keys: dict[str, Any] | None,
-    stats: KeyStats,
-    source: str | None,
-    synced_at: datetime,
-) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class KeysOfRun:
+    """What is known of the keys of a run."""
+
+    run: RunPath
+    claimed: dict[str, Any] | None
+    """What W&B claims, as `Run.historyKeys` says it."""
+    stats: KeyStats
+    source: str | None
+
+
+def build_history_keys(runs: Iterable[KeysOfRun], synced_at: datetime) -> pa.Table:
     """Returns rows of the table history_keys: what W&B claims of each key beside what is held."""
-    claimed = (history_keys or {}).get("keys") or {}
-    rows = []
-    for key in sorted({k for k in claimed if not k.startswith("system/")} | stats.keys()):
-        if key == "_step":
-            continue
-        counts: dict[str, int] = {}
-        for entry in (claimed.get(key) or {}).get("typeCounts") or []:
-            kind = str(entry.get("type"))
-            counts[kind] = counts.get(kind, 0) + int(entry.get("count") or 0)
-        if key not in stats and not counts.keys() - {"map", "nil"}:
-            continue
-        held, last_step = stats.get(key, (0, None))
-        rows.append(
-            {
-                "entity": run.entity,
-                "project": run.project,
-                "run_id": run.run_id,
-                "key": key,
-                "types": canonical_json(counts) if counts else None,
-                "claimed_count": sum(n for kind, n in counts.items() if kind != "nil")
-                if counts
-                else None,
-                "held_count": held,
-                "last_step": last_step,
-                "source": source,
-                "synced_at": synced_at,
-            }
-        )
-    return build_table("history_keys", rows)
+    schema = load_table("history_keys").arrow()
+    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+    texts: dict[tuple[tuple[str, int], ...], str] = {}
+    for known in runs:
+        before = len(columns["key"])
+        claimed = (known.claimed or {}).get("keys") or {}
+        keys = {k for k in claimed if not k.startswith("system/")} | known.stats.keys()
+        for key in sorted(keys - {"_step"}):
+            counts: dict[str, int] = {}
+            for entry in (claimed.get(key) or {}).get("typeCounts") or []:
+                kind = str(entry.get("type"))
+                counts[kind] = counts.get(kind, 0) + int(entry.get("count") or 0)
+            if key not in known.stats and not counts.keys() - {"map", "nil"}:
+                continue
+            types = tuple(counts.items())
+            if types not in texts:
+                texts[types] = canonical_json(counts)
+            held, last_step = known.stats.get(key, (0, None))
+            columns["key"].append(key)
+            columns["types"].append(texts[types] if counts else None)
+            columns["claimed_count"].append(
+                sum(n for kind, n in types if kind != "nil") if counts else None
+            )
+            columns["held_count"].append(held)
+            columns["last_step"].append(last_step)
+        count = len(columns["key"]) - before
+        for name, value in (
+            ("entity", known.run.entity), ("project", known.run.project),
+            ("run_id", known.run.run_id), ("source", known.source), ("synced_at", synced_at),
+        ):  # fmt: skip
+            columns[name] += [value] * count
+    return build_columns("history_keys", columns)
 
 
 def key_stats_of(rows: pa.Table) -> pa.Table:

@@ -19,12 +19,26 @@ def build_table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     Raises:
         SchemaMismatchError: A value does not fit its column.
     """
+    names = load_table(name).arrow().names
+    return build_columns(name, {column: [row.get(column) for row in rows] for column in names})
+
+
+def build_columns(name: str, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Returns columns in the schema of a table.
+
+    Args:
+        name: The table.
+        columns: Each of its columns to its values.
+
+    Raises:
+        SchemaMismatchError: A value does not fit its column.
+    """
     schema = load_table(name).arrow()
     try:
-        columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+        arrays = [pa.array(columns[field.name], field.type) for field in schema]
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise SchemaMismatchError(f"rows do not fit the table {name}: {error}") from error
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def nodes_of(connection: Any) -> list[dict[str, Any]]:

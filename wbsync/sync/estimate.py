@@ -182,7 +182,7 @@ async def _estimate_project(context: Context) -> ProjectEstimate:
     total = Load(requests=1)
     for stream in streams_of(context.options):
         enter(context, stream)
-        load = await FORESEEN[stream.tables[0]](context, opening, outlook)
+        load = await FORESEEN[stream.head or stream.tables[0]](context, opening, outlook)
         for f in fields(Load):
             setattr(total, f.name, getattr(total, f.name) + getattr(load, f.name))
     new = sum(run_id not in survey.index for run_id in survey.changed)

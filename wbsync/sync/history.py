@@ -32,6 +32,8 @@ from wbsync.errors import (
 from wbsync.extract.exports import read_exports
 from wbsync.extract.history import (
     HistoryBatch,
+    KeysOfRun,
+    add_stats,
     build_history_keys,
     key_stats_of,
     rows_to_history,
@@ -427,27 +429,16 @@ class HistorySync:
 
     async def _write_keys(self) -> None:
         """Writes history_keys of the runs that are done, once their values are committed."""
-        import pyarrow as pa
-
         done, self._done = self._done, []
         if not done:
             return
         await self._writer.flush()
         context = self._context
         await asyncio.to_thread(self._add_held, done)
-        tables = [
-            build_history_keys(
-                p.job.run,
-                p.history_keys,
-                p.stats,
-                p.source,
-                context.synced_at,
-            )
-            for p in done
-        ]
+        keys = [KeysOfRun(p.job.run, p.history_keys, p.stats, p.source) for p in done]
         await context.write(
             "history_keys",
-            pa.concat_tables(tables),
+            await asyncio.to_thread(build_history_keys, keys, context.synced_at),
             scope=run_scope([p.job.run for p in done]),
             metadata=Cursors.metadata({p.job.run: p.cursor() for p in done}),
         )
@@ -480,9 +471,7 @@ class HistorySync:
             held += key_stats_of(rows).to_pylist()
         for row in held:
             stats = grown[row["run_id"]].stats
-            count, step = stats.get(row["key"], (0, None))
-            steps = [s for s in (step, row["last_step"]) if s is not None]
-            stats[row["key"]] = (count + row["held_count"], max(steps) if steps else None)
+            add_stats(stats, row["key"], row["held_count"], row["last_step"])
 
 
 def read_logged_at(context: Context, runs: list[str]) -> dict[str, float]:

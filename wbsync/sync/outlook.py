@@ -414,8 +414,8 @@ FORESEEN: Mapping[str, Callable[[Context, Opening, Outlook], Awaitable[Load]]] =
     "run_files": foresee_run_files,
     "console_logs": foresee_console_logs,
     "sweeps": foresee_sweeps,
-    "artifact_types": foresee_artifacts,
+    "artifacts": foresee_artifacts,
     "artifact_files": foresee_artifact_files,
     "reports": foresee_reports,
 }
-"""First table of a stream to what tells beforehand what the stream would ask."""
+"""What `--skip` calls a stream to what tells beforehand what it would ask."""

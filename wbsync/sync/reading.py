@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from wbsync.checksum import Content
-from wbsync.extract.history import Held, last_step_of
+from wbsync.extract.history import Held, add_stats, last_step_of
 from wbsync.sync.cursors import Cursor
 from wbsync.sync.plan import LIVE_STATES, HistoryJob, Window, plan_windows
 
@@ -152,9 +152,7 @@ class Reading:
             self.tail = self.tail + batch.tail if is_same else batch.tail
             self.last_step = batch.last_step
         for key, (count, last_step) in batch.key_stats.items():
-            held, step = self.stats.get(key, (0, None))
-            steps = [s for s in (step, last_step) if s is not None]
-            self.stats[key] = (held + count, max(steps) if steps else None)
+            add_stats(self.stats, key, count, last_step)
 
     def cursor(self) -> Cursor:
         """Returns how far the run is held after what was read so far."""
