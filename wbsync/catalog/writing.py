@@ -118,7 +118,7 @@ def writing(
 def run(connection: Connection, *statements: exp.Expression) -> None:
     """Executes statements one after the other."""
     for statement in statements:
-        connection.execute(statement.sql("duckdb"))
+        connection.execute(statement.sql("duckdb", copy=False))
 
 
 def run_together(connection: Connection, statements: Sequence[exp.Expression]) -> None:
