@@ -71,7 +71,7 @@ def place(
     """A warehouse of what the SDK logged, with its server running."""
     data = tmp_path_factory.mktemp("verify") / "sandbox"
     shutil.copytree(logged, data)
-    root = tmp_path_factory.mktemp("warehouse") / "it's a w"
+    root = tmp_path_factory.mktemp("warehouse") / "it's C# [v1] *50% w"
     options = ["--exports", "half"]
     with Sandbox(data, options=options) as sandbox, pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_BASE_URL", sandbox.base_url)

@@ -11,8 +11,9 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from wbsync.errors import WarehouseError
 from wbsync.extract.rows import build_table
-from wbsync.lake import Lake
+from wbsync.lake import Lake, check_warehouse, open_warehouse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,3 +68,25 @@ def test_every_engine_reads_the_encodings(tmp_path: Path) -> None:
                 if column.physical_type in {"INT32", "INT64"}:
                     known |= {"DELTA_BINARY_PACKED"}
                 assert {*column.encodings} <= known, column.path_in_schema
+
+
+@pytest.mark.parametrize("name", ["C# [v1]", "a*b {x,y}", "50% off", "it's \"ours\"; é ~"])
+def test_commits_are_read_in_any_folder(tmp_path: Path, name: str) -> None:
+    """What a commit carries is read back, and a file that was put aside is known as such."""
+    lake = Lake(tmp_path / name)
+    rows = build_table("run_tags", [])
+    for number in range(3):
+        lake.append("run_tags", rows, {"number": str(number)})
+    assert [info["number"] for _, info in lake.commits("run_tags", 0)] == ["1", "2"]
+    assert [version for version, _ in lake.commits("run_tags", None)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a\\b", "a\nb"])
+def test_a_folder_that_engines_misread_is_refused(tmp_path: Path, name: str) -> None:
+    """Where Delta or DuckDB would write beside the folder, nothing is written at all."""
+    with pytest.raises(WarehouseError, match="cannot be in a folder whose path holds"):
+        open_warehouse(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / name).mkdir()
+    with pytest.raises(WarehouseError, match="rename it"):
+        check_warehouse(tmp_path / name)

@@ -196,14 +196,15 @@ class Lake:
             raise WarehouseError(_unreadable(self.path(table), error)) from error
 
     def commits(self, table: str, since: int | None) -> list[tuple[int, dict[str, Any]]]:
-        """Returns (version, commit metadata) of the commits after a version, oldest first."""
-        found = self._open(table)
-        if found is None:
+        """Returns (version, commit metadata) of the commits after a version, oldest first.
+
+        delta-rs's own list of them is empty where a folder's name holds a `#`.
+        """
+        newest = self.version(table)
+        if newest is None:
             return []
-        first = -1 if since is None else since
-        wanted = int(found.version()) - first
-        history = found.history(wanted) if wanted > 0 else []
-        return [(int(c["version"]), c) for c in reversed(history) if int(c["version"]) > first]
+        versions = range(0 if since is None else since + 1, newest + 1)
+        return [(v, read_commit(self.path(table), v).metadata) for v in versions]
 
     def newest_metadata(self, table: str, key: str) -> str | None:
         """Returns what the newest commit of a table that has such metadata says, None for none."""

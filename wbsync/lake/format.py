@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from typing import TYPE_CHECKING
 
 from wbsync import __version__
@@ -17,6 +19,9 @@ FORMAT = 2
 
 MARKER = "wbsync-warehouse.json"
 
+_UNUSABLE = re.compile(r"[?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}" + (r"|\\" if os.name == "posix" else ""))
+"""What a folder's path may not hold: DuckDB ends a path at `?`, delta-rs reads it as an address."""
+
 
 def open_warehouse(root: Path) -> None:
     """Makes a folder a warehouse, or checks that it is one that this wbsync can read.
@@ -25,6 +30,7 @@ def open_warehouse(root: Path) -> None:
         WarehouseError: It holds other things, or cannot be made.
         MigrationError: A newer wbsync wrote it.
     """
+    _check_path(root)
     marker = root / MARKER
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -52,6 +58,16 @@ def write_format(root: Path, version: int) -> None:
     replace_durably(_unfinished(root), root / MARKER)
 
 
+def _check_path(root: Path) -> None:
+    """Raises an error where tables in a folder would be written elsewhere, or not be found."""
+    path = str(root.resolve())
+    if found := _UNUSABLE.search(path):
+        raise WarehouseError(
+            f"{path!r}: a warehouse cannot be in a folder whose path holds {found[0]!r}; rename it,"
+            " or name another one with -w"
+        )
+
+
 def _unfinished(root: Path) -> Path:
     return root / f"{MARKER}.new"
 
@@ -63,6 +79,7 @@ def check_warehouse(root: Path) -> int:
         WarehouseError: It is none.
         MigrationError: A newer wbsync wrote it.
     """
+    _check_path(root)
     marker = root / MARKER
     if root.exists() and not root.is_dir():
         raise WarehouseError(f"{root} is a file; name a folder with -w")
