@@ -10,8 +10,9 @@ import duckdb
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, Field
 
-from wbsync.errors import WarehouseError
+from wbsync.errors import MigrationError, WarehouseError
 from wbsync.extract.rows import build_table
 from wbsync.lake import Lake, check_warehouse, open_warehouse
 
@@ -90,3 +91,25 @@ def test_a_folder_that_engines_misread_is_refused(tmp_path: Path, name: str) -> 
     (tmp_path / name).mkdir()
     with pytest.raises(WarehouseError, match="rename it"):
         check_warehouse(tmp_path / name)
+
+
+def test_an_older_wbsync_leaves_newer_columns_alone(tmp_path: Path) -> None:
+    """A table with a column that this wbsync does not know is read, and never written anew."""
+    lake = Lake(tmp_path)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    place = {"entity": "e", "project": "p", "run_id": "r", "synced_at": now}
+    rows = build_table("run_tags", [{**place, "tag": tag} for tag in ("a", "b")])
+    lake.append("run_tags", rows, {})
+    table = DeltaTable(lake.path("run_tags"))
+    table.alter.add_columns([Field("colour", "string")])
+    files = lake.files("run_tags")
+    key = rows.select(["tag"]).slice(0, 1)
+    for write in (
+        lambda: lake.replace("run_tags", key, rows.slice(0, 0), {}),
+        lambda: lake.rewrite("run_tags", files, [rows], 1),
+        lambda: lake.amend("run_tags", [("tag", "=", "a")], {"project": "q"}, {}),
+    ):
+        with pytest.raises(MigrationError, match="colour, of which this wbsync knows nothing"):
+            write()
+    assert lake.files("run_tags") == files
+    assert lake.read("run_tags").num_rows == 2

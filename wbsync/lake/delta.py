@@ -562,9 +562,15 @@ def _evolve(found: DeltaTable, schema: Schema) -> None:
     """Adds to a table, in a commit of its own, the columns that an older wbsync did not know.
 
     Raises:
-        MigrationError: A column may not be NULL, and so cannot be added to rows that are there.
+        MigrationError: A column may not be NULL, and so cannot be added to rows that are there; or
+            a newer wbsync added one, which this one would leave out of the rows that it moves.
     """
     held = {field.name for field in found.schema().fields}
+    if unknown := sorted(held - {field.name for field in schema.fields}):
+        raise MigrationError(
+            f"{found.table_uri} has {', '.join(unknown)}, of which this wbsync knows nothing: a"
+            " newer one wrote it; upgrade wbsync, or only read"
+        )
     new = [field for field in schema.fields if field.name not in held]
     if not new:
         return
