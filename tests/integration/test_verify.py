@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 import wbsync
+from wbsync.errors import TransportError
 from wbsync.lake import Lake
 from wbsync.model import RunPath
 from wbsync.sandbox.process import Sandbox
@@ -106,6 +107,11 @@ def key_of(table: str, rows: pa.Table) -> pa.Table:
     return rows.select(["entity", "project", "run_id", "key", "step", "row"])
 
 
+def plain(rows: pa.Table) -> list[str]:
+    """Returns rows as texts in one order."""
+    return sorted(map(repr, rows.to_pylist()))
+
+
 def truncate_file(lake: Lake, table: str) -> None:
     """Cuts the largest file of a table in half."""
     file = max(lake.files(table), key=lambda f: f.stat().st_size)
@@ -138,9 +144,9 @@ def drop_step(lake: Lake, step: int) -> None:
     lake.replace("history", key_of("history", rows), rows.slice(0, 0), {})
 
 
-def double_step(lake: Lake, step: int) -> None:
-    """Writes a step of the run `odd` once more."""
-    lake.append("history", rows_where(lake, "history", **RUN, run_id="odd", step=step), {})
+def double_step(lake: Lake, step: int, run: str = "odd") -> None:
+    """Writes a step of a run once more."""
+    lake.append("history", rows_where(lake, "history", **RUN, run_id=run, step=step), {})
 
 
 def alter_value(lake: Lake) -> None:
@@ -316,6 +322,19 @@ def test_what_was_never_asked_for_is_not_wrong(place: Place, tmp_path: Path) -> 
     assert own.repair().after.is_complete
 
 
+def test_a_repair_reads_no_table_that_was_never_asked_for(place: Place, tmp_path: Path) -> None:
+    """Who has synced metadata alone gets no history by mending a file of tags."""
+    own = Place(tmp_path / "w", place.sandbox, {})
+    wbsync.open(own.root).sync("sandbox/main", only=["runs", "sweeps"])
+    tables, tags = own.lake.tables(), own.lake.read("run_tags").num_rows
+    delete_file("run_tags", own.lake)
+    assert own.repair().after.problems == []
+    assert own.lake.read("run_tags").num_rows == tags > 0
+    assert own.lake.tables() == tables
+    (row,) = own.lake.read("projects").to_pylist()
+    assert json.loads(row["bookmark"])["held"] == ["sweeps"], "what was read whole is forgotten"
+
+
 def test_what_a_stopped_sync_left_is_not_wrong(place: Place, tmp_path: Path) -> None:
     """After each part of a sync that is stopped again and again, verify says: sync again."""
     own = Place(tmp_path / "w", place.sandbox, {})
@@ -354,3 +373,44 @@ def test_the_ledger_is_what_is_held(place: Place) -> None:
     assert all(a[1] == a[5] for a in accounts)
     assert {a[6] for a in accounts} <= {"export", "rows", "export+rows"}
     assert set(metrics) == {(True, "rows")}
+
+
+def test_what_is_left_of_a_run_stays_until_it_comes_anew(
+    place: Place, run_script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repair takes nothing out that can be read, be it that W&B cannot give it any more."""
+    root = tmp_path / "w"
+    shutil.copytree(place.root, root)
+    own = Place(root, place.sandbox, place.content)
+    logged = own.lake.read("console_logs")["run_id"].to_pylist()
+    victim = max(set(logged), key=logged.count)
+    lines = rows_where(own.lake, "console_logs", **RUN, run_id=victim)
+    some, key = lines.slice(0, 2), ["entity", "project", "run_id", "number"]
+    own.lake.replace("console_logs", some.select(key), some, {})
+    (apart,) = [f for f in own.lake.data_files("console_logs") if f.rows == 2]
+    drop_step(own.lake, 17)
+    double_step(own.lake, 5, victim)
+    before = {run: rows_where(own.lake, "history", **RUN, run_id=run) for run in ("long", victim)}
+
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        with pytest.raises(TransportError):
+            own.repair()
+    for run, rows in before.items():
+        assert plain(rows_where(own.lake, "history", **RUN, run_id=run)) == plain(rows)
+    assert own.verify().problems != []
+
+    run_script("delete_run.py", place.sandbox, tmp_path, f"sandbox/main/{victim}")
+    done = own.repair()
+    assert done.after.problems == []
+    assert [line for line in done.mended.lost if f"history of sandbox/main/{victim}" in line]
+    left = rows_where(own.lake, "history", **RUN, run_id=victim)
+    assert left.num_rows == before[victim].num_rows, "W&B no longer has it, and the rest is gone"
+    assert 17 in rows_where(own.lake, "history", **RUN, run_id="long")["step"].to_pylist()
+
+    apart.path.unlink()
+    done = own.repair()
+    assert done.after.problems == []
+    told = f"console_logs of sandbox/main/{victim}, which W&B no longer has: {len(lines) - 2} rows"
+    assert [line for line in done.mended.lost if told in line]
+    assert rows_where(own.lake, "console_logs", **RUN, run_id=victim).num_rows == len(lines) - 2

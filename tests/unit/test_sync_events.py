@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wbsync.extract.metrics import content_of_metrics
 from wbsync.lake import Lake, open_warehouse
-from wbsync.model import ProjectPath
+from wbsync.model import ProjectPath, RunPath
 from wbsync.state import State
 from wbsync.sync.context import Context
 from wbsync.sync.cursors import Cursors
@@ -31,6 +32,7 @@ class Server:
     def __init__(self) -> None:
         self.rows = 0
         self.is_hidden = False
+        self.is_empty = False
         self.requests = 0
 
     async def execute(self, document: Document, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +42,8 @@ class Server:
         if self.is_hidden:
             return {"project": {"r0": None}}
         asked = variables["s0"]
-        rows = [json.dumps({"_timestamp": float(i), "system.cpu": i}) for i in range(self.rows)]
+        given = 0 if self.is_empty else self.rows
+        rows = [json.dumps({"_timestamp": float(i), "system.cpu": i}) for i in range(given)]
         if len(rows) > asked:
             rows = [rows[i * len(rows) // asked] for i in range(asked)]
         return {"project": {"r0": {"events": rows, "eventsLineCount": self.rows}}}
@@ -148,3 +151,24 @@ async def test_what_the_server_hides_stays(context: Context, server: Server) -> 
     assert len(await sync(context, 25)) == 20
     assert context.tally.skipped
     assert len(await sync(context, None)) == 20
+
+
+@pytest.mark.anyio
+async def test_what_is_doubted_stays_until_it_comes_anew(server: Server, context: Context) -> None:
+    """An empty answer takes nothing of a run that W&B claims rows of; a whole one replaces all."""
+    server.rows = 5
+    assert await sync(context, 5) == [0, 1, 2, 3, 4]
+    run = RunPath("e", "p", "r")
+    cursor = Cursors(context.lake, context.state, "system_metrics").committed(None)[run]
+    assert cursor is not None
+    key = context.lake.read("system_metrics", filters=[("step", "=", 3)])
+    doubted = Cursors.metadata({run: replace(cursor, is_doubted=True)})
+    context.lake.replace("system_metrics", key.select(["step"]), key.slice(0, 0), doubted)
+    server.is_empty = True
+    assert await sync(context, 5) == [0, 1, 2, 4]
+    assert [run.run_id for run in context.state.runs_set_aside()] == ["r"]
+    server.is_empty = False
+    assert await sync(context, 5) == [0, 1, 2, 3, 4]
+    asked = server.requests
+    assert await sync(context, 5) == [0, 1, 2, 3, 4]
+    assert server.requests == asked

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from wbsync.errors import ApiError
+from wbsync.errors import ApiError, ExtractError
 from wbsync.extract.logs import build_log_rows, hash_of, parse_lines
 from wbsync.sync.batches import ask_each, lacks
 from wbsync.sync.cursors import Cursors
@@ -104,6 +104,10 @@ class _Reader:
                     context.set_aside(reading.run, error)
                 continue
             lines = parse_lines(page.nodes, reading.next_line)
+            if reading.reset and not lines and reading.stored["log_line_count"]:
+                message = "W&B claims console output and gave none: what is held stays"
+                context.set_aside(reading.run, ExtractError(message))
+                continue
             if is_tail:
                 self._say_what_is_missing(reading, lines)
             elif reading.is_elsewhere(lines):

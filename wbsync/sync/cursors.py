@@ -61,6 +61,8 @@ class Cursor:
     checksum: int | None = None
     source: str | None = None
     """Where they came from: export, rows, export+rows or sampled."""
+    is_doubted: bool = False
+    """Whether other values were found than it vouches for: all is read anew, and replaces them."""
 
     @property
     def content(self) -> Content | None:

@@ -134,6 +134,11 @@ class EventSync:
         stored = self._runs[job.run.run_id]
         claimed = self._claimed(job)
         newest_claim = max(claimed, claimed_now or 0)
+        if job.reset and newest_claim and not rows:
+            raise ExtractError(
+                f"W&B claims {newest_claim} rows of system metrics and gave none; what is held"
+                " stays"
+            )
         is_whole = newest_claim <= len(rows) < self._asked(job)
         held = job.cursor
         goes_on, first, fresh, later = False, 0, rows, rows[:0]

@@ -119,6 +119,8 @@ def plan_history(
                 yield HistoryJob(path, None, reset=False)
         elif is_truncated(stored, cursor) or is_rewritten(cursor, logged_at.get(run_id)):
             yield HistoryJob(path, None, reset=True, timeline=cursor.timeline + 1)
+        elif cursor.is_doubted:
+            yield HistoryJob(path, None, True, cursor.timeline, floor=cursor.rows)
         elif not is_as_claimed(stored, cursor) or counted.get(run_id) != cursor:
             yield HistoryJob(path, cursor, reset=False, timeline=cursor.timeline)
 
@@ -209,7 +211,8 @@ def plan_events(
         if cursor is None:
             yield HistoryJob(path, None, reset=False, timeline=timeline)
         elif (
-            is_other_run(stored, cursor)
+            cursor.is_doubted
+            or is_other_run(stored, cursor)
             or cursor.timeline != timeline
             or claimed < (cursor.claimed_rows or 0)
         ):

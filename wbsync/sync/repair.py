@@ -1,23 +1,25 @@
 """Mends what a verification found: only what is wrong is read again.
 
-Nothing is copied or guessed: what is damaged is taken out of the lake's tables, and what marks it
-as held is undone, so that an ordinary sync reads it again. Marks are undone before, or in the same
-commit as, the files go: a repair that is killed leaves a warehouse that a sync, or another repair,
-brings to the same end.
+Nothing is copied or guessed: files that are damaged are taken out of the lake's tables, and what
+marks their rows as held is undone, so that an ordinary sync reads them again. What is left of a run
+stays until all of it has come anew: W&B may no longer have it. Marks are undone before, or in the
+same commit as, the files go: a repair that is killed leaves a warehouse that a sync, or another
+repair, brings to the same end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wbsync.catalog.check import DAMAGED
 from wbsync.extract.history import key_stats_of
 from wbsync.lake import verify as disk
-from wbsync.model import ArtifactPath, ProjectPath, RunPath, SyncOptions
+from wbsync.model import ArtifactPath, ProjectPath, RunPath
 from wbsync.sync.artifact_files import ManifestCursor
-from wbsync.sync.cursors import Cursors
+from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.holding import held
 from wbsync.sync.ledger import LEDGER, keep_ledger
 from wbsync.sync.ledger import TABLES as COUNTED
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from wbsync.lake.delta import DataFile
     from wbsync.progress import ProgressHook
     from wbsync.settings import Credentials
-    from wbsync.sync.cursors import Cursor
     from wbsync.sync.holding import Holding
 
 GATES = {
@@ -62,6 +63,9 @@ A table that is named neither here nor above is compared by a sync with what W&B
 
 CHANGE_LOG = "run_changes"
 
+UNKNOWN = Cursor(None, None, 0, None, None)
+"""Stands for the cursor of a run that has values and none."""
+
 
 @dataclass(slots=True)
 class Mended:
@@ -71,6 +75,8 @@ class Mended:
     """Projects to sync."""
     runs: set[RunPath] = field(default_factory=set)
     """Runs whose history or system metrics are to be read again."""
+    tables: set[str] = field(default_factory=set)
+    """Tables that are to be read again; others may never have been asked for."""
     files: int = 0
     """Files that were taken out of tables."""
     lost: list[str] = field(default_factory=list)
@@ -119,12 +125,14 @@ async def repair(
         WbsyncError: As a sync; what could be mended without a network is mended then.
     """
     from wbsync.sync.engine import sync
+    from wbsync.sync.streams import ENTITY_STREAMS, PROJECT_STREAMS, choose_tables
 
     with held(root, progress) as holding:
         before = verify(holding, sources, progress, deep=deep)
         mended = mend(holding, before, progress)
     if mended.sources:
-        options = SyncOptions(logs=bool(before.damaged("console_logs")))
+        known = {t for stream in (*PROJECT_STREAMS, *ENTITY_STREAMS) for t in stream.tables}
+        options = choose_tables(only={"runs", *mended.tables & known})
         sources_to_sync = sorted(map(str, mended.sources))
         await sync(root, sources_to_sync, credentials(), progress=progress, options=options)
     with held(root, progress) as holding:
@@ -152,7 +160,7 @@ def mend(holding: Holding, found: Verification, progress: ProgressHook) -> Mende
         # What was in a file is known by what is missing now, whoever's runs were looked at.
         report = verify(holding, (), progress, deep=found.is_deep)
     _mend_rows(holding, report, mended)
-    _mend_runs(holding.lake, report, mended)
+    _mend_runs(holding, report, mended)
     kinds = {f.kind for f in report.problems}
     if disk.BROKEN not in kinds:
         holding.publish(rebuild=DAMAGED in kinds)
@@ -173,13 +181,18 @@ def _mend_rows(holding: Holding, report: Verification, mended: Mended) -> None:
         mended.lost.append("entries of the change log, which W&B does not keep")
     affected = {name: _projects_in(lake, report, files) for name, files in damaged.items()}
     concerned = set().union(*affected.values())
+    mended.tables |= damaged.keys()
     if "projects" in damaged:
+        # With its row goes what was read of a project as a whole.
+        mended.tables |= set(lake.tables())
         mended.files += _drop(lake, "projects", report)
-    _open_gate(lake, "projects", "bookmark", concerned)
+    _forget_bookmarks(lake, concerned)
     gates = {gate for gate, _ in GATES.values()}
-    for name in sorted(damaged.keys() - {"projects"}, key=lambda name: name not in gates):
+    for name in sorted(
+        damaged.keys() - {"projects"}, key=lambda name: (name in OWNED, name not in gates)
+    ):
         if name in OWNED:
-            _forget_owners(holding, name, damaged[name], affected[name])
+            mended.lost += _doubt_owners(holding, name, damaged[name], affected[name])
             mended.files += len(damaged[name])
             continue
         if name in GATES:
@@ -193,8 +206,9 @@ def _mend_rows(holding: Holding, report: Verification, mended: Mended) -> None:
         _undouble(holding, name)
 
 
-def _mend_runs(lake: Lake, report: Verification, mended: Mended) -> None:
+def _mend_runs(holding: Holding, report: Verification, mended: Mended) -> None:
     """Mends history, system metrics and the counts of keys: what is wrong is to be read again."""
+    lake = holding.lake
     deleted = _runs_of(lake, "runs", deleted=True)
     found = [(f, f.run) for f in report.problems if f.run and f.run not in deleted]
     for name in (*COUNTED, "history_keys"):
@@ -204,15 +218,15 @@ def _mend_runs(lake: Lake, report: Verification, mended: Mended) -> None:
             runs |= {r for r in _runs_of(lake, LEDGER) if _may_hold(files, r.entity, r.project)}
         if not files and not runs:
             continue
-        lost = [f.path for f in files]
-        forgotten = Cursors.metadata(dict.fromkeys(sorted(runs)))
-        if name == "history_keys":
-            lake.drop(name, lost, forgotten)
-        else:
-            none = load_table(name).arrow().empty_table()
-            lake.replace(name, run_scope(sorted(runs)), none, forgotten, lost)
+        marks: dict[RunPath, Cursor | None] = dict.fromkeys(sorted(runs))
+        if name != "history_keys":
+            known = Cursors(lake, holding.state, name).committed(None)
+            marks = {r: replace(known.get(r) or UNKNOWN, is_doubted=True) for r in marks}
+        lake.drop(name, [f.path for f in files], Cursors.metadata(marks))
         mended.files += len(files)
         mended.runs |= runs
+        mended.tables.add(name)
+    mended.tables |= {f.table for f, _ in found if f.table}
     mended.sources |= {
         ProjectPath(r.entity, r.project) for r in mended.runs | {r for _, r in found}
     }
@@ -246,7 +260,9 @@ def accept_loss(holding: Holding, report: Verification) -> list[str]:
         for run, cursor in known.items():
             values, checksum = sums.get(run, (0, 0))
             steps, _ = disk.steps_of_run(lake, table, files, run)
-            counted[run] = replace(cursor, values=values, checksum=checksum, steps=len(steps))
+            counted[run] = replace(
+                cursor, values=values, checksum=checksum, steps=len(steps), is_doubted=False
+            )
             lost.append(f"{table} of {run}, which W&B no longer has: {values:,} values are left")
         lake.drop(table, [], Cursors.metadata(counted))
         if table == "history":
@@ -307,12 +323,16 @@ def _projects_in(lake: Lake, report: Verification, files: Sequence[DataFile]) ->
     return {p for p in known if _may_hold(files, p.entity, p.project)}
 
 
-def _forget_owners(
+def _doubt_owners(
     holding: Holding, table: str, lost: Sequence[DataFile], projects: set[ProjectPath]
-) -> None:
-    """Takes lost files out of a table, and what is left of the runs or artifacts in them.
+) -> list[str]:
+    """Takes lost files out of a table, and has what was in them read again.
 
-    Where rows cannot be counted what is left stays: a sync compares it with what W&B lists.
+    What is left of a run stays until then. A manifest is read at once or not at all: what is left
+    of one goes. Of what W&B no longer has, what is left is all there is.
+
+    Returns:
+        What is lost, in one line each.
     """
     import pyarrow as pa
 
@@ -321,24 +341,51 @@ def _forget_owners(
     lost_paths = [file.path for file in lost]
     files = [path for path in lake.files(table) if path not in lost_paths]
     left = disk.count_by(lake, table, files, names)
-    owners = [
-        owner
-        for owner, cursor in Cursors(lake, holding.state, table).owners(kind).items()
-        if ProjectPath(owner[0], owner[1]) in projects
-        and (count is None or left.get(owner) != getattr(cursor, count))
-    ]
-    forgotten = Cursors.metadata(dict.fromkeys(ArtifactPath(*owner) for owner in owners))
-    if count is None:
-        lake.drop(table, lost_paths, forgotten)
-        return
+    gone = _gone(lake, column)
+    marks: dict[ArtifactPath, Any] = {}
+    missing: list[str] = []
+    cursors: dict[tuple[str, str, str], Any] = Cursors(lake, holding.state, table).owners(kind)
+    for owner, cursor in cursors.items():
+        rows, path = left.get(owner, 0), ArtifactPath(*owner)
+        is_whole = count is not None and rows == getattr(cursor, count)
+        if ProjectPath(*owner[:2]) not in projects or is_whole:
+            continue
+        if owner not in gone:
+            # Lines that are those of another run are read anew, and replaced when they come.
+            is_log = isinstance(cursor, LogCursor)
+            marks[path] = replace(cursor, storage_id=None, is_complete=False) if is_log else None
+        elif count is not None:
+            marks[path] = replace(cursor, **{count: rows})
+            what = "/".join(owner)
+            missing.append(f"{table} of {what}, which W&B no longer has: {rows:,} rows are left")
+    forgotten = [owner for owner, mark in marks.items() if mark is None]
+    if column == "run_id" or not forgotten:
+        lake.drop(table, lost_paths, Cursors.metadata(marks))
+        return missing
     fields = [load_table(table).arrow().field(name) for name in names]
-    columns = list(zip(*owners, strict=True)) or [()] * len(names)
-    scope = pa.Table.from_arrays(
-        [pa.array(column, f.type) for column, f in zip(columns, fields, strict=True)],
-        schema=pa.schema(fields),
+    scope = pa.Table.from_pylist(
+        [dict(zip(names, astuple(owner), strict=True)) for owner in forgotten], pa.schema(fields)
     )
     none = load_table(table).arrow().empty_table()
-    lake.replace(table, scope, none, forgotten, lost_paths)
+    lake.replace(table, scope, none, Cursors.metadata(marks), lost_paths)
+    return missing
+
+
+def _gone(lake: Lake, column: str) -> set[tuple[str, ...]]:
+    """Returns the runs or artifacts that W&B no longer has."""
+    table = "runs" if column == "run_id" else "artifacts"
+    rows = lake.read(table, columns=["entity", "project", column, "deleted_at"]).to_pylist()
+    return {tuple(row.values())[:3] for row in rows if row["deleted_at"] is not None}
+
+
+def _forget_bookmarks(lake: Lake, projects: set[ProjectPath]) -> None:
+    """Has the next sync of some projects look at all of their runs."""
+    for row in lake.read("projects", columns=["entity", "project", "bookmark"]).to_pylist():
+        if ProjectPath(row["entity"], row["project"]) in projects and row["bookmark"]:
+            whole = json.loads(row["bookmark"]).get("held")
+            bookmark = json.dumps({"held": whole}) if whole else None
+            where = [(name, "=", row[name]) for name in ("entity", "project")]
+            lake.amend("projects", where, {"bookmark": bookmark}, {})
 
 
 def _open_gate(lake: Lake, table: str, column: str, projects: set[ProjectPath]) -> None:
