@@ -288,6 +288,28 @@ class State:
                 "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)", (name, entity, project, value)
             )
 
+    def move_project(self, entity: str, old: str, new: str) -> None:
+        """Gives what is noted of a project, and of its runs, another name; a walk begins anew."""
+        with self._transaction() as connection:
+            for change in (
+                "UPDATE OR REPLACE marks SET project = ? WHERE entity = ? AND project = ?",
+                "UPDATE OR REPLACE runs_set_aside SET project = ? WHERE entity = ? AND project = ?",
+            ):
+                connection.execute(change, (new, entity, old))
+            connection.execute(
+                "DELETE FROM walks WHERE entity = ? AND project IN (?, ?)", (entity, old, new)
+            )
+
+    def forget_project(self, entity: str, project: str) -> None:
+        """Drops what is noted of a project that is no more."""
+        with self._transaction() as connection:
+            for drop in (
+                "DELETE FROM marks WHERE entity = ? AND project = ?",
+                "DELETE FROM runs_set_aside WHERE entity = ? AND project = ?",
+                "DELETE FROM walks WHERE entity = ? AND project = ?",
+            ):
+                connection.execute(drop, (entity, project))
+
     def capabilities(self, base_url: str) -> dict[str, Any]:
         """Returns what is known of a host, empty for an unknown one."""
         rows = self._select("SELECT capabilities FROM hosts WHERE base_url = ?", (base_url,))

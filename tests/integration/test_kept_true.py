@@ -327,6 +327,63 @@ def test_runs_and_projects_move(
     account.admin("clock", ahead_s=0)
 
 
+def test_names_of_projects_are_used_again(
+    sandbox: Sandbox, mirror: Mirror, account_of: Callable[..., Account]
+) -> None:
+    """Where projects take each other's names, or a deleted one's, no row is lost or asked anew."""
+    account = account_of(sandbox, "team2")
+    account.admin("teams", name="team2")
+    for project in ("main", "dev"):
+        account.upsert(project, f"of {project}")
+        rows = [{"_step": s, "_timestamp": 1.7e9 + s, "loss": s / 2} for s in range(20)]
+        account.log(project, f"of {project}", rows, done=True)
+    mirror.sync("team2/dev", only=["runs"])
+    mirror.sync("team2/main")
+    account.pass_time(3600)
+
+    def verified() -> list[str]:
+        with held(mirror.warehouse.root, lambda _: None) as holding:
+            return [f.message for f in verify(holding, (), lambda _: None).problems]
+
+    runs = "SELECT project, run_id FROM runs ORDER BY 1"
+    curves = (
+        "SELECT project, run_id, count(*) FROM history_all WHERE key = 'loss' GROUP BY ALL"
+        " ORDER BY 1, 2"
+    )
+    account.rename_project("main", "old main")
+    account.rename_project("dev", "main")
+    mirror.sync("team2/main", only=["runs"])
+    assert mirror.rows(runs) == [("main", "of dev"), ("old main", "of main")]
+    assert mirror.rows(curves) == [("old main", "of main", 20)]
+    assert verified() == [], "history of dev was never asked for"
+    mirror.sync("team2")
+    both = [("main", "of dev", 20), ("old main", "of main", 20)]
+    assert mirror.rows(curves) == both
+
+    account.pass_time(3600)
+    for old, new in (("main", "between"), ("old main", "main"), ("between", "old main")):
+        account.rename_project(old, new)
+    mirror.sync("team2")
+    assert not mirror.fields & HISTORY_FIELDS
+    assert mirror.rows(curves) == [("main", "of main", 20), ("old main", "of dev", 20)]
+
+    account.pass_time(3600)
+    account.delete_project("main")
+    account.rename_project("old main", "main")
+    mirror.sync("team2/main")
+    assert not mirror.fields & HISTORY_FIELDS
+    assert mirror.rows(runs) == [("main", "of dev")]
+    (gone,) = mirror.rows("SELECT project FROM runs_all WHERE deleted_at IS NOT NULL")
+    assert gone.startswith("main (")
+    assert mirror.rows(curves) == [("main", "of dev", 20), (gone, "of main", 20)]
+    logged = "SELECT project, run_id, old FROM run_changes WHERE field = 'deleted_at'"
+    assert mirror.rows(logged) == [(gone, "of main", None)]
+    assert verified() == []
+    assert not mirror.sync("team2").rows
+    assert mirror.rows(logged) == [(gone, "of main", None)]
+    account.admin("clock", ahead_s=0)
+
+
 def test_a_project_that_is_out_of_sight_is_not_taken_to_be_deleted(
     mirror: Mirror, account: Account
 ) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wbsync.lake.delta import Filter
-    from wbsync.sync.context import Context
+    from wbsync.sync.context import Context, EntityContext
 
 CHANGES = "run_changes"
 KEY = ("entity", "project", "run_id")
@@ -63,20 +63,37 @@ async def log_changes(context: Context, rows: pa.Table) -> None:
     await context.write(CHANGES, entries)
 
 
-async def log_deletions(context: Context, where: Sequence[Filter]) -> None:
+async def log_deletions(context: EntityContext, where: Sequence[Filter]) -> None:
     """Writes to the change log that W&B no longer has some runs, which are about to be marked.
 
     Args:
-        context: The project's sync.
-        where: Which runs.
+        context: The sync of their project, or of its entity.
+        where: Which runs; those that are marked already are left out.
     """
-    import pyarrow as pa
+    entries = await asyncio.to_thread(_deletions, context, where)
+    await context.write(CHANGES, entries)
 
-    rows = await asyncio.to_thread(lambda: context.lake.read("runs", filters=where))
-    place = rows.schema.get_field_index(GONE)
-    kind = rows.schema.field(place)
-    gone_at = pa.repeat(pa.scalar(context.synced_at, kind.type), rows.num_rows)
-    await log_changes(context, rows.set_column(place, kind, gone_at))
+
+def _deletions(context: EntityContext, where: Sequence[Filter]) -> pa.Table:
+    alive = context.lake.read(
+        "runs", columns=[*KEY, "synced_at"], filters=[*where, (GONE, "is", None)]
+    ).to_pylist()
+    if not alive:
+        return build_table(CHANGES, [])
+    times = sorted({row["synced_at"] for row in alive})
+    logged = context.lake.read(
+        CHANGES,
+        columns=[*KEY, "held_since"],
+        filters=[("field", "=", GONE), ("old", "is", None), ("held_since", "in", times)],
+    )
+    known = {tuple(entry.values()) for entry in logged.to_pylist()}
+    now = context.synced_at
+    entries = [
+        {**row, "field": GONE, "new": _json(now), "held_since": row["synced_at"], "synced_at": now}
+        for row in alive
+        if tuple(row.values()) not in known
+    ]
+    return build_table(CHANGES, entries)
 
 
 def _changes_of(context: Context, rows: pa.Table) -> pa.Table:

@@ -1,19 +1,22 @@
 """Follows projects that were renamed or deleted.
 
 A project keeps its internal id when it is renamed: its rows move to the new name, and nothing of
-its history is fetched again. A project that the key cannot see is not taken to be deleted, unless
-the list of its entity's projects, read whole, lacks it.
+its history is fetched again. What was held under that name moves on or, where W&B no longer has it,
+aside: its internal id is added to its name. A project that the key cannot see is not taken to be
+deleted, unless the list of its entity's projects, read whole, lacks it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import iter_pages, load_document
 from wbsync.errors import NotFoundError
 from wbsync.model import ProjectPath, RunPath
+from wbsync.sync.changes import log_deletions
 from wbsync.sync.cursors import Cursors
 from wbsync.tables import load_table, table_names
 
@@ -69,6 +72,35 @@ async def follow_projects(
         Old name to new name.
     """
     held = await _held_projects(context)
+    moves = _moves(held, listed)
+    if not is_whole and not held.keys().isdisjoint({*moves.values()} - moves.keys()):
+        # What had the name until now may have another one, too.
+        with suppress(NotFoundError):
+            listed, is_whole = await list_projects(context.client, context.entity)
+            moves = _moves(held, listed)
+    pending = dict(moves)
+    while pending:
+        # A name is free once the project that had it has moved on.
+        old = next((o for o, new in pending.items() if new not in pending), next(iter(pending)))
+        new = pending.pop(old)
+        if (other := (await _held_projects(context)).get(new)) is not None:
+            # Names went in a circle, or the project is no more: its rows are all that there is.
+            aside = f"{new} ({other['internal_id']})"
+            await _move(context, new, aside)
+            if new in pending:
+                pending[aside] = pending.pop(new)
+        await _move(context, old, new)
+    if is_whole:
+        held = await _held_projects(context)
+        alive = {name for name, row in held.items() if row["deleted_at"] is None}
+        for name in sorted(alive - listed.keys()):
+            if not await _exists(context, name):
+                await _mark_deleted(context, name)
+    return moves
+
+
+def _moves(held: dict[str, dict[str, Any]], listed: dict[str, str | None]) -> dict[str, str]:
+    """Returns old name to new name of the held projects that W&B lists under another one."""
     names = {internal_id: name for name, internal_id in listed.items() if internal_id}
     taken = {
         row["internal_id"] for name, row in held.items() if names.get(row["internal_id"]) == name
@@ -78,17 +110,6 @@ async def follow_projects(
         if row["internal_id"] in names.keys() - taken:
             taken.add(row["internal_id"])
             moves[old] = names[row["internal_id"]]
-    pending = dict(moves)
-    while pending:
-        # A name is free once the project that had it has moved on; names that went in a circle
-        # never are, and then the rows of one of them are fetched again.
-        old = next((o for o, new in pending.items() if new not in pending), next(iter(pending)))
-        await _move(context, old, pending.pop(old))
-    if is_whole:
-        alive = {name for name, row in held.items() if row["deleted_at"] is None}
-        for name in sorted(alive - listed.keys() - moves.keys()):
-            if not await _exists(context, name):
-                await _mark_deleted(context, name)
     return moves
 
 
@@ -111,7 +132,9 @@ async def _exists(context: EntityContext, project: str) -> bool:
 
 
 async def _mark_deleted(context: EntityContext, project: str) -> None:
-    """Marks what a deleted project held."""
+    """Marks what a deleted project held; its runs are in the change log, one by one."""
+    await log_deletions(context, _of(context, project))
+    context.state.forget_project(context.entity, project)
     for name in _tables("deleted_at"):
         where = [*_of(context, project), ("deleted_at", "is", None)]
         await context.amend(name, where, {"deleted_at": context.synced_at})
@@ -120,15 +143,9 @@ async def _mark_deleted(context: EntityContext, project: str) -> None:
 async def _move(context: EntityContext, old: str, new: str) -> None:
     """Gives the rows of a project its new name; its own row comes last, so that a kill is mended.
 
-    Rows that are held under the new name belong to a project that had it before, and go.
+    What is remembered beside the lake goes along.
     """
-    if new in await _held_projects(context):
-        scope = _scope(context.entity, new)
-        for name in _tables("project"):
-            empty = load_table(name).arrow().empty_table()
-            lost = await asyncio.to_thread(_cursors, context, name, new)
-            metadata = Cursors.metadata(dict.fromkeys(lost)) if lost else None
-            await context.write(name, empty, scope=scope, metadata=metadata)
+    context.state.move_project(context.entity, old, new)
     for name in _tables("project"):
         held = await asyncio.to_thread(_cursors, context, name, old)
         reached: dict[RunPath, Cursor | None] = dict.fromkeys(held)
@@ -153,12 +170,6 @@ def _tables(column: str) -> list[str]:
 
 def _of(context: EntityContext, project: str) -> list[Filter]:
     return [("entity", "=", context.entity), ("project", "=", project)]
-
-
-def _scope(entity: str, project: str) -> Any:
-    import pyarrow as pa
-
-    return pa.table({"entity": [entity], "project": [project]})
 
 
 def _cursors(context: EntityContext, table: str, project: str) -> dict[RunPath, Cursor]:
