@@ -516,11 +516,11 @@ class Warehouse:
         return self._open()
 
     def _open(self) -> Engine:
-        from wbsync.query import Engine
+        from wbsync.sync.publication import open_published
 
         if self._engine is None or not self._engine.is_newest():
             self.close()
-            self._engine = Engine.open(self.root)
+            self._engine = open_published(self.root)
         return self._engine
 
     def close(self) -> None:

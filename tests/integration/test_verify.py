@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,15 +19,17 @@ import pyarrow as pa
 import pytest
 
 import wbsync
-from wbsync.errors import TransportError
+from wbsync.errors import LockedError, TransportError
 from wbsync.lake import Lake
 from wbsync.model import RunPath
 from wbsync.sandbox.process import Sandbox
 from wbsync.settings import resolve_credentials
+from wbsync.state import State
 from wbsync.sync import repair as repairs
 from wbsync.sync.cursors import Cursors
 from wbsync.sync.holding import held
 from wbsync.sync.ledger import keep_ledger
+from wbsync.sync.lock import hold
 from wbsync.sync.verify import NOT_ASKED, NOT_READ, UNFINISHED, Verification, verify
 
 if TYPE_CHECKING:
@@ -351,6 +354,30 @@ def test_what_a_stopped_sync_left_is_not_wrong(place: Place, tmp_path: Path) -> 
     assert found.is_complete
     drop_step(own.lake, 17)
     assert own.verify().problems
+
+
+def test_what_a_killed_first_sync_committed_can_be_asked(place: Place, tmp_path: Path) -> None:
+    """Who asks finds it published, and its accounts kept; where a sync is under way, that is said.
+
+    Values that were committed are not wrong because the sync did not come to write their accounts.
+    """
+    own = Place(tmp_path / "w", place.sandbox, {})
+    shutil.copytree(place.root, own.root)
+    for name in ("catalog", "lake/ledger", "lake/history_keys"):
+        shutil.rmtree(own.root / name)
+    (own.root / "warehouse.duckdb").unlink()
+    with closing(State(own.root / "state.sqlite")) as state:
+        state.forget_project("sandbox", "main")
+    with hold(own.root), pytest.raises(LockedError, match="wait until it has ended"):
+        wbsync.open(own.root).sql("SELECT 1")
+    with wbsync.open(own.root) as warehouse:
+        values = warehouse.sql("SELECT count(*) FROM history").fetchall()
+        assert values == [(own.lake.row_count("history"),)]
+        assert warehouse.sql("SELECT sum(held_values) FROM ledger WHERE table_name = 'history'"
+                             ).fetchall() == values  # fmt: skip
+    found = own.verify(deep=True)
+    assert found.problems == []
+    assert [(f.kind, f.table) for f in found.findings] == [(UNFINISHED, "history_keys")]
 
 
 def test_the_ledger_is_what_is_held(place: Place) -> None:

@@ -101,15 +101,15 @@ def list_versions(shared: Globals, *, path: str | None, as_json: bool) -> None:
       wbsync artifact ls my-team/my-project/data
     """
     from wbsync.errors import ConfigError
-    from wbsync.query import Engine
     from wbsync.query.formats import render_table
     from wbsync.query.lineage import COLLECTIONS, VERSIONS
+    from wbsync.sync.publication import open_published
 
     parts = (path or "").split("/") if path else []
     if len(parts) == 1 or len(parts) > 3 or not all(parts):
         raise ConfigError(f"{path!r} is neither ENTITY/PROJECT nor ENTITY/PROJECT/COLLECTION")
     entity, project, collection = (*parts, None, None, None)[:3]
-    with Engine.open(shared.root()) as engine:
+    with open_published(shared.root()) as engine:
         if collection is None:
             result = engine.run_trusted(COLLECTIONS, {"entity": entity, "project": project})
         else:
@@ -135,12 +135,12 @@ def show(shared: Globals, *, name: str, as_json: bool) -> None:
       wbsync artifact show my-team/my-project/data:v2
     """
     from wbsync.download import ArtifactName
-    from wbsync.query import Engine
     from wbsync.query.formats import render_table
     from wbsync.query.lineage import VERSION
+    from wbsync.sync.publication import open_published
 
     artifact_id = _held(shared, ArtifactName.parse(name))
-    with Engine.open(shared.root()) as engine:
+    with open_published(shared.root()) as engine:
         result = engine.run_trusted(VERSION, {"artifact_id": artifact_id})
         facts = dict(zip(result.columns, result.fetchall()[0], strict=True))
     if as_json:
@@ -168,12 +168,12 @@ def lineage(
       wbsync artifact lineage my-team/my-project/data:v0 --down
     """
     from wbsync.download import ArtifactName
-    from wbsync.query import Engine
     from wbsync.query.lineage import build_tree, render_tree
+    from wbsync.sync.publication import open_published
 
     artifact_id = _held(shared, ArtifactName.parse(name))
     directions = [direction] if direction else ["up", "down"]
-    with Engine.open(shared.root()) as engine:
+    with open_published(shared.root()) as engine:
         trees = {d: build_tree(engine, artifact_id, d, depth) for d in directions}
     if as_json:
         click.echo(json.dumps({d: tree.to_dict() for d, tree in trees.items()}))

@@ -47,10 +47,10 @@ def ask_and_write(
     **how: Any,
 ) -> None:
     """Answers a question, and writes the rows."""
-    from wbsync.query import Engine
     from wbsync.query.asking import ask, build_question
     from wbsync.query.filters import kind_of
     from wbsync.query.nearness import check_project
+    from wbsync.sync.publication import open_published
 
     names = kind_of(kind).columns
     if columns is not None:
@@ -59,7 +59,7 @@ def ask_and_write(
             raise click.UsageError("--columns names no column")
     source = None if filter_text is None else read_text(filter_text)
     question = build_question(kind, path, source, columns=names, **how)
-    with Engine.open(shared.root()) as engine:
+    with open_published(shared.root()) as engine:
         result = ask(engine, question)
         if not result.preview(1)[0]:
             if path and kind_of(kind).scope == ("entity", "project"):

@@ -295,11 +295,11 @@ def _accept(
     as_json: bool,
 ) -> None:
     """Shows what an edit would do, asks, and queues it."""
-    from wbsync.query import Engine
+    from wbsync.sync.publication import open_published
     from wbsync.writeback.accepting import Edited, accept, face_conflicts
 
     root = shared.root()
-    with Engine.open(root) as engine:
+    with open_published(root) as engine:
         plan = make(engine)
     face_conflicts(root, plan)
 

@@ -122,10 +122,10 @@ def run_push(
 
 def _passing(root: Path, text: str) -> Callable[[Target], bool]:
     from wbsync.cli.translate import read_text
-    from wbsync.query import Engine
+    from wbsync.sync.publication import open_published
     from wbsync.writeback.choosing import runs_passing
 
-    with Engine.open(root) as engine:
+    with open_published(root) as engine:
         return runs_passing(engine, read_text(text))
 
 

@@ -37,9 +37,9 @@ def engine_options(function: F) -> F:
 def open_engine(shared: Globals, on: str | None, lake: str | None = None) -> Engine | SparkEngine:
     """Returns the engine that is to be asked."""
     if on is None:
-        from wbsync.query import Engine
+        from wbsync.sync.publication import open_published
 
-        return Engine.open(shared.root())
+        return open_published(shared.root())
     from wbsync.query.spark import SparkEngine
 
     return SparkEngine.open(shared.root(), on, lake)

@@ -51,15 +51,15 @@ def command(shared: Globals, *, as_json: bool) -> None:
     Example:
       wbsync status
     """
-    from wbsync.query import Engine
     from wbsync.query.formats import render_table
     from wbsync.state import State
     from wbsync.sync.engine import last_ends
     from wbsync.sync.plan import still_aside
+    from wbsync.sync.publication import open_published
     from wbsync.sync.vouching import ENDED, last_outcomes
 
     root = shared.root()
-    with Engine.open(root) as engine:
+    with open_published(root) as engine:
         held = engine.run_trusted(QUERY).fetchall()
     with State.reading(root / "state.sqlite") as state:
         aside, ends, outcomes = state.runs_set_aside(), last_ends(state), last_outcomes(state)

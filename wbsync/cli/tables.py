@@ -24,10 +24,10 @@ def command(shared: Globals, *, name: str | None, as_json: bool) -> None:
       wbsync tables runs
     """
     from wbsync.errors import QueryError
-    from wbsync.query import Engine
     from wbsync.query.formats import render_table
+    from wbsync.sync.publication import open_published
 
-    with Engine.open(shared.root()) as engine:
+    with open_published(shared.root()) as engine:
         found = engine.tables()
     if name is not None:
         found = [t for t in found if t.name == name]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbsync.catalog import publish
+from wbsync.errors import WarehouseError
 from wbsync.lake import Lake, check_warehouse
 from wbsync.state import State
+from wbsync.sync.ledger import keep_ledger
 from wbsync.sync.lock import hold
 from wbsync.sync.migrations import migrate
 from wbsync.tables import load_table
@@ -73,7 +75,11 @@ def held(root: Path, progress: ProgressHook) -> Iterator[Holding]:
 
 @contextmanager
 def opened(root: Path, progress: ProgressHook) -> Iterator[Holding]:
-    """Brings a warehouse that this process holds up to this wbsync's format, and opens it."""
+    """Brings a warehouse that this process holds up to date with itself, and opens it.
+
+    It is migrated to this wbsync's format, and its ledger gets the accounts of what was committed
+    by a process that was killed before it wrote them.
+    """
     for leftover in root.glob("scratch-*"):  # of processes that were killed
         shutil.rmtree(leftover, ignore_errors=True)
     state = State(root / "state.sqlite")
@@ -81,6 +87,8 @@ def opened(root: Path, progress: ProgressHook) -> Iterator[Holding]:
     try:
         holding = Holding(root, Lake(root), state, scratch)
         migrate(holding, progress)
+        with suppress(WarehouseError):  # of what is damaged: a verification says so
+            keep_ledger(holding.lake, state, datetime.now(UTC))
         yield holding
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -122,7 +122,7 @@ def verify(
     for table in COUNTED:
         if table in names or "runs" in names:
             _check_runs(holding, table, report, is_chosen, progress)
-    if "history_keys" in names:
+    if "history" in names:
         _check_keys(holding, report, is_chosen)
     if deep:
         for table in names:
