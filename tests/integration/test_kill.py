@@ -105,7 +105,7 @@ def test_killed_syncs_end_like_one_that_was_not(
                 process.join()
             if process.exitcode == -signal.SIGKILL:
                 kills += 1
-                if kills % 5 == 0 and (roots[-1] / "lake").is_dir():
+                if kills % 10 == 0 and (roots[-1] / "lake").is_dir():
                     look(roots[-1])
             else:
                 assert process.exitcode == 0

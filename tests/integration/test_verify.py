@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 import wbsync
-from wbsync.errors import LockedError, TransportError
+from wbsync.errors import LockedError, TransportError, WarehouseError
 from wbsync.lake import Lake
 from wbsync.model import RunPath
 from wbsync.sandbox.process import Sandbox
@@ -141,6 +141,22 @@ def delete_all(lake: Lake) -> None:
             file.unlink()
 
 
+def tear_log(lake: Lake, table: str, number: int) -> None:
+    """Cuts a commit of a table in half, as a disk that lies about writes may leave it."""
+    commit = sorted((lake.path(table) / "_delta_log").glob("*.json"))[number]
+    os.truncate(commit, commit.stat().st_size // 2)
+
+
+def delete_table(table: str, lake: Lake) -> None:
+    """Deletes the folder of a table."""
+    shutil.rmtree(lake.path(table))
+
+
+def go_back(lake: Lake) -> None:
+    """Takes the newest commit of run_summary away, as an older copy of its folder does."""
+    max((lake.path("run_summary") / "_delta_log").glob("*.json")).unlink()
+
+
 def drop_step(lake: Lake, step: int) -> None:
     """Takes a step of the run `long` out of history, as a writer that lost it would."""
     rows = rows_where(lake, "history", **RUN, run_id="long", step=step)
@@ -195,6 +211,16 @@ ROUNDS: dict[str, list[Damage]] = {
         (partial(delete_file, "runs"), False, "missing file", "runs"),
     ],
     "one by one": [(partial(delete_file, table), False, "missing file", table) for table in LEAVES],
+    "logs": [
+        (lambda lake: tear_log(lake, "history", -1), False, "unreadable table", "history"),
+        (lambda lake: tear_log(lake, "runs", 0), False, "unreadable table", "runs"),
+    ],
+    "tables": [
+        (partial(delete_table, "run_config"), False, "lost table", "run_config"),
+        (partial(delete_table, "artifact_files"), False, "lost table", "artifact_files"),
+        (partial(delete_table, "system_metrics"), False, "missing values", "system_metrics"),
+        (go_back, False, "lost table", "run_summary"),
+    ],
     "all": [(delete_all, False, "missing file", "artifact_types")],
 }
 
@@ -215,6 +241,9 @@ def test_damage_is_found_and_mended(place: Place, content_of: Any, name: str) ->
 
 def test_only_what_is_wrong_is_read_again(place: Place) -> None:
     """A repair of one run asks for the history of that run, and of no other."""
+    shutil.rmtree(place.lake.path("ledger"))
+    with pytest.raises(WarehouseError, match=r"ledger: the lake holds less .* --repair"):
+        wbsync.open(place.root).publish()
     double_step(place.lake, 9)
     asked = len(place.sandbox.requests())
     done = place.repair()

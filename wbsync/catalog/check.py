@@ -12,10 +12,11 @@ from sqlglot import exp
 
 from wbsync.catalog.build import is_lake_view
 from wbsync.catalog.ddl import table
-from wbsync.catalog.publish import facts_of, form_of
+from wbsync.catalog.publish import facts_of, form_of, went_back
 from wbsync.catalog.record import attached, read_record
 from wbsync.catalog.shape import LAKE_VIEWS, lake_tables, shape_of
 from wbsync.catalog.swap import TARGET, Builds
+from wbsync.lake.verify import LOST
 from wbsync.model import Finding
 
 if TYPE_CHECKING:
@@ -94,8 +95,12 @@ def _differences(
     if facts.get("layout") != wanted["layout"]:
         yield _finding(STALE, "it has other tables or columns than this wbsync publishes")
     held = json.loads(facts.get("versions") or "{}")
+    lost = went_back(versions, record)
     for name, version in versions.items():
-        if held.get(name) != version:
+        if name in lost:
+            message = f"{name}: version {held[name]} was published, and the lake is at {version}"
+            yield Finding(LOST, message, table=name)
+        elif held.get(name) != version:
             message = f"{name} is of version {held.get(name)}, the lake at {version}"
             yield _finding(STALE, message, name)
 

@@ -191,6 +191,11 @@ def _publish(
     newest = builds.newest()
     record = None if newest is None else read_record(newest)
     form, facts = wanted(form_of(record.facts) if record else Form())
+    if record is not None and not rebuild and (lost := went_back(versions, record)):
+        raise WarehouseError(
+            f"{', '.join(lost)}: the lake holds less of it than was published; run `wbsync verify"
+            " --repair`, which reads it again"
+        )
     if newest is None or record is None:
         record = None
     elif not rebuild and record.facts.items() >= facts.items():
@@ -277,6 +282,16 @@ def _layout() -> str:
 def form_of(facts: Mapping[str, str]) -> Form:
     """Returns what kind of file the facts are of that a file records about itself."""
     return Form(facts["storage_version"], facts["materialize"] == str(True))
+
+
+def went_back(versions: Mapping[str, int | None], record: Record) -> list[str]:
+    """Returns the tables that are gone from the lake, or older there than in a published file."""
+    held = json.loads(record.facts.get("versions") or "{}")
+
+    def order(version: int | None) -> int:
+        return -1 if version is None else version
+
+    return [name for name in versions if order(versions[name]) < order(held.get(name))]
 
 
 def _changed(versions: Mapping[str, int | None], record: Record | None) -> tuple[str, ...]:

@@ -33,9 +33,9 @@ from wbsync.errors import (
     WarehouseError,
     write_problem,
 )
-from wbsync.lake.disk import persist, persist_names
+from wbsync.lake.disk import persist, persist_names, replace_durably
 from wbsync.lake.files import regrouped, write_files
-from wbsync.lake.log import newest_first, read_commit
+from wbsync.lake.log import newest_first, read_commit, versions_of
 from wbsync.lake.scan import FILENAME, Part, scan
 from wbsync.tables import load_table, table_names
 
@@ -387,6 +387,42 @@ class Lake:
         with _Guard(self.path(table)):
             return self._commit(table, _removals(files, data_change=True), metadata)
 
+    def can_be_opened(self, table: str) -> bool:
+        """Says whether a table's log can be read, or the table does not exist."""
+        try:
+            self.data_files(table)
+        except WarehouseError:
+            return False
+        return True
+
+    def renew_log(self, table: str) -> str:
+        """Makes a table whose log cannot be read one that can be written again.
+
+        Without its newest commit, where that one alone is damaged; else empty, what there was of it
+        put aside.
+
+        Returns:
+            What went.
+
+        Raises:
+            WarehouseError: The disk refused.
+        """
+        folder = self.path(table)
+        with _Guard(folder):
+            for version in versions_of(folder)[-1:]:
+                commit = folder / "_delta_log" / f"{version:020}.json"
+                aside = commit.with_name(f"{commit.name}.broken")
+                self._tables.pop(table, None)
+                replace_durably(commit, aside)
+                if versions_of(folder) and self.can_be_opened(table):
+                    return f"commit {version} of {table}, which could not be read"
+                replace_durably(aside, commit)
+            self._tables.pop(table, None)
+            aside = folder.with_name(f"{table}.broken-{uuid.uuid4().hex[:8]}")
+            folder.rename(aside)
+            persist_names(self.root)
+        return f"the table {table}, whose log could not be read; what there is of it is in {aside}"
+
     def _files_with(self, table: str, scope: pa.Table, lost: Sequence[Path]) -> list[Path]:
         """Returns the files, those that are lost left out, that hold a row like one of `scope`."""
         files = [file for file in self.files(table) if file not in lost]
@@ -592,4 +628,5 @@ def _persist_log(log: Path, versions: Iterable[int]) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    return f"cannot read {path}: {error}; `wbsync verify` says what is damaged"
+    reason = str(error).split("\n", 1)[0]  # where delta-rs adds a backtrace
+    return f"cannot read {path}: {reason}; `wbsync verify` says what is damaged"

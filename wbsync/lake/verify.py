@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MISSING, TRUNCATED = "missing file", "truncated file"
 UNREADABLE, MISCOUNTED = "unreadable file", "file with other rows"
 BROKEN = "unreadable table"
+LOST = "lost table"
 DOUBLED = "doubled rows"
 FILE_KINDS = frozenset({MISSING, TRUNCATED, UNREADABLE, MISCOUNTED})
 """Kinds of findings that name a file whose rows cannot be trusted."""

@@ -28,7 +28,7 @@ from wbsync.sync.run_files import FileCursor
 from wbsync.sync.runs import TABLES as RUN_TABLES
 from wbsync.sync.segments import run_scope
 from wbsync.sync.verify import KEYS_DIFFER, REFETCHED, UNACCOUNTED, Verification, verify
-from wbsync.tables import load_table
+from wbsync.tables import load_table, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -151,37 +151,58 @@ def mend(holding: Holding, found: Verification, progress: ProgressHook) -> Mende
     mended = Mended()
     if not found.problems:
         return mended
-    report = found
+    report, renewed = found, _renew_tables(holding.lake, found, mended)
     doubts_ledger = bool(found.damaged(LEDGER)) or UNACCOUNTED in {f.kind for f in found.problems}
-    if doubts_ledger:
+    if doubts_ledger or renewed:
         mended.files += _drop(holding.lake, LEDGER, report)
         keep_ledger(holding.lake, holding.state, datetime.now(UTC), anew=True)
-    if doubts_ledger or any(f.kind in disk.FILE_KINDS for f in report.findings):
+    if doubts_ledger or renewed or any(f.kind in disk.FILE_KINDS for f in report.findings):
         # What was in a file is known by what is missing now, whoever's runs were looked at.
         report = verify(holding, (), progress, deep=found.is_deep)
-    _mend_rows(holding, report, mended)
+    _mend_rows(holding, report, mended, renewed)
     _mend_runs(holding, report, mended)
     kinds = {f.kind for f in report.problems}
     if disk.BROKEN not in kinds:
-        holding.publish(rebuild=DAMAGED in kinds)
+        holding.publish(rebuild=DAMAGED in kinds or bool(renewed))
     return mended
 
 
-def _mend_rows(holding: Holding, report: Verification, mended: Mended) -> None:
+def _renew_tables(lake: Lake, found: Verification, mended: Mended) -> set[str]:
+    """Makes tables that cannot be opened ones that can; returns those that are not what they were.
+
+    Nothing is known of what was in them: they are read again of all projects.
+    """
+    renewed = {f.table for f in found.problems if f.kind == disk.LOST and f.table}
+    for name in table_names():
+        if not lake.can_be_opened(name):
+            mended.lost.append(lake.renew_log(name))
+            renewed.add(name)
+    return renewed
+
+
+def _mend_rows(holding: Holding, report: Verification, mended: Mended, renewed: set[str]) -> None:
     """Mends tables whose rows are replaced as things change."""
     lake = holding.lake
     damaged = {
         name: _damaged_files(lake, name, report)
-        for name in lake.tables()
-        if name not in {*COUNTED, LEDGER, "history_keys"} and report.damaged(name)
+        for name in table_names()
+        if name not in {*COUNTED, LEDGER, "history_keys"}
+        and (report.damaged(name) or name in renewed)
     }
-    if log := damaged.pop(CHANGE_LOG, None):
+    if CHANGE_LOG in renewed:
+        damaged.pop(CHANGE_LOG)
+    elif log := damaged.pop(CHANGE_LOG, None):
         lake.drop(CHANGE_LOG, [file.path for file in log], {})
         mended.files += len(log)
         mended.lost.append("entries of the change log, which W&B does not keep")
-    affected = {name: _projects_in(lake, report, files) for name, files in damaged.items()}
+    affected = {
+        name: _projects_in(lake, report, None if name in renewed else files)
+        for name, files in damaged.items()
+    }
     concerned = set().union(*affected.values())
-    mended.tables |= damaged.keys()
+    mended.tables |= damaged.keys() | renewed
+    if renewed:
+        concerned |= _projects_in(lake, report, None)
     if "projects" in damaged:
         # With its row goes what was read of a project as a whole.
         mended.tables |= set(lake.tables())
@@ -313,14 +334,16 @@ def _may_hold(files: Iterable[DataFile], entity: str, project: str) -> bool:
     return any(within(f, "entity", entity) and within(f, "project", project) for f in files)
 
 
-def _projects_in(lake: Lake, report: Verification, files: Sequence[DataFile]) -> set[ProjectPath]:
-    """Returns the projects that some files can have held rows of."""
+def _projects_in(
+    lake: Lake, report: Verification, files: Sequence[DataFile] | None
+) -> set[ProjectPath]:
+    """Returns the projects that some files can have held rows of; all for None."""
     known: set[ProjectPath] = set()
     for table in ("projects", "runs", LEDGER):
         if not report.damaged(table):
             rows = lake.read(table, columns=["entity", "project"])
             known |= {ProjectPath(*pair) for pair in zip(*rows.to_pydict().values(), strict=True)}
-    return {p for p in known if _may_hold(files, p.entity, p.project)}
+    return {p for p in known if files is None or _may_hold(files, p.entity, p.project)}
 
 
 def _doubt_owners(
