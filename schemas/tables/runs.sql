@@ -35,7 +35,7 @@ CREATE TABLE runs (
     event_line_count BIGINT, -- Rows of system metrics that W&B claims.
     log_line_count BIGINT, -- Lines of console output that W&B claims.
     branch_point VARCHAR, -- Run and step this run was forked or rewound from, as JSON.
-    content_hash VARCHAR, -- Hash of the row as W&B gave it; changes when the run does.
+    content_hash VARCHAR, -- Hash of the row as W&B gave it; changes when the run does. NULL where W&B has not told all of the run yet: each sync asks again.
     deleted_at TIMESTAMP, -- When a sync first found that W&B no longer has it; NULL while it exists.
     synced_at TIMESTAMP NOT NULL, -- When wbsync read this row from W&B.
     PRIMARY KEY (entity, project, run_id)
