@@ -470,3 +470,16 @@ def test_what_is_left_of_a_run_stays_until_it_comes_anew(
     told = f"console_logs of sandbox/main/{victim}, which W&B no longer has: {len(lines) - 2} rows"
     assert [line for line in done.mended.lost if told in line]
     assert rows_where(own.lake, "console_logs", **RUN, run_id=victim).num_rows == len(lines) - 2
+
+
+def test_a_repair_of_what_w_and_b_does_not_show_ends(place: Place, tmp_path: Path) -> None:
+    """Where the only project is out of sight, that is said, and what needs no server is mended."""
+    own = Place(tmp_path / "w", place.sandbox, {})
+    wbsync.open(own.root).sync("sandbox/main", only=["runs"])
+    for table in ("runs", "projects"):
+        own.lake.amend(table, [("project", "=", "main")], {"project": "hidden"}, {})
+    own.lake.files("projects")[0].unlink()
+    done = own.repair()
+    assert [line for line in done.mended.lost if "sandbox/hidden: no such project" in line]
+    assert done.after.problems == []
+    assert own.lake.row_count("runs") == place.lake.row_count("runs")

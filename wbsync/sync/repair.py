@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wbsync.catalog.check import DAMAGED
+from wbsync.errors import NotFoundError
 from wbsync.extract.history import key_stats_of
 from wbsync.lake import verify as disk
 from wbsync.model import ArtifactPath, ProjectPath, RunPath
@@ -134,7 +135,10 @@ async def repair(
         known = {t for stream in (*PROJECT_STREAMS, *ENTITY_STREAMS) for t in stream.tables}
         options = choose_tables(only={"runs", *mended.tables & known})
         sources_to_sync = sorted(map(str, mended.sources))
-        await sync(root, sources_to_sync, credentials(), progress=progress, options=options)
+        try:
+            await sync(root, sources_to_sync, credentials(), progress=progress, options=options)
+        except NotFoundError as error:  # of one project; where there are more, it is skipped
+            mended.lost.append(str(error))
     with held(root, progress) as holding:
         after = verify(holding, sources, progress, deep=deep)
         if before.damaged("runs"):
