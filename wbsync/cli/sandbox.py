@@ -81,6 +81,10 @@ def _names(text: str | None) -> tuple[str, ...]:
     "--lag", "lag_s", type=click.FloatRange(0), default=0, metavar="SECONDS",
     help="How late filtered lists of runs show what was written.",
 )  # fmt: skip
+@click.option(
+    "--read-lag", "read_lag_s", type=click.FloatRange(0), default=0, metavar="SECONDS",
+    help="How late all queries show what mutations wrote, as a read replica does.",
+)  # fmt: skip
 @click.option("--ignore", metavar="WHAT,…", help="Take and do not heed: filters, order, cursors.")
 @click.option(
     "--offset-cursors", is_flag=True, help="Let rows of lists shift when others come or go."
@@ -118,6 +122,7 @@ def serve(
     ahead_s: float,
     crash_after_s: float | None,
     lag_s: float,
+    read_lag_s: float,
     ignore: str | None,
     offset_cursors: bool,
     unstamped: str | None,
@@ -155,7 +160,7 @@ def serve(
         exports=exports, latency_ms=latency_ms, rate_limit=rate_limit, fault_rate=fault_rate,
         fault_kinds=_names(fault_kinds), hang_s=hang_s, seed=seed, without=_names(without),
         max_page_rows=max_page_rows, denied=_names(deny), hidden=_names(hide),
-        crash_after_s=crash_after_s, lag_s=lag_s,
+        crash_after_s=crash_after_s, lag_s=lag_s, read_lag_s=read_lag_s,
         ignore=_names(ignore), has_offset_cursors=offset_cursors, unstamped=_names(unstamped),
     )  # fmt: skip
     set_clock(ahead_s)

@@ -340,14 +340,10 @@ class Graph:
         scope: Scope,
     ) -> dict[str, Any]:
         """Returns the response of a request."""
-        is_mutation = any(
-            isinstance(d, ast.OperationDefinitionNode) and d.operation is ast.OperationType.MUTATION
-            for d in document.definitions
-        )
         result = execute(
             self.schema,
             document,
-            root_value=_mutation_root(scope) if is_mutation else Query(scope),
+            root_value=_mutation_root(scope) if is_mutation(document) else Query(scope),
             variable_values=variables,
             operation_name=operation,
             field_resolver=resolve_field,
@@ -361,6 +357,14 @@ class Graph:
                 for e in result.errors  # type: ignore[union-attr]
             ]
         return response
+
+
+def is_mutation(document: DocumentNode) -> bool:
+    """Says whether a document writes."""
+    return any(
+        isinstance(d, ast.OperationDefinitionNode) and d.operation is ast.OperationType.MUTATION
+        for d in document.definitions
+    )
 
 
 def fields_of(document: DocumentNode) -> list[str]:

@@ -1,7 +1,8 @@
-"""The index behind filtered lists of runs, which may show what was written only later."""
+"""What shows a write only later: the index behind filtered lists of runs, and a read replica."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,3 +43,21 @@ class LaggingIndex:
     def rows(self, rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
         """Returns runs as filters see them; those that are too new are not among them."""
         return [self._shown[row["pk"]] for row in rows if row["pk"] in self._shown]
+
+
+class Replica:
+    """The whole store as it was some time ago: what queries are answered from, but no mutation."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[float, Store]] = deque()
+        """When something was written, and the store as it was before."""
+
+    def keep(self, store: Store, at_s: float) -> None:
+        """Keeps the store as it is, before something is written."""
+        self._kept.append((at_s, store.snapshot()))
+
+    def at(self, store: Store, at_s: float) -> Store:
+        """Returns the store as it was at an instant; what is older is not needed again."""
+        while self._kept and self._kept[0][0] <= at_s:
+            self._kept.popleft()[1].close()
+        return self._kept[0][1] if self._kept else store

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from graphql import GraphQLError
 
-from wbsync.sandbox.lag import LaggingIndex
+from wbsync.sandbox.lag import LaggingIndex, Replica
 
 if TYPE_CHECKING:
     import sqlite3
@@ -49,6 +49,8 @@ class Options:
     """Silence after which a running run counts as crashed; None waits for ever."""
     lag_s: float = 0
     """How much later than the rest filtered lists of runs show what was written."""
+    read_lag_s: float = 0
+    """How late all queries show what mutations wrote, as a read replica does."""
     ignore: tuple[str, ...] = ()
     """What this server takes and does not heed: filters, order or cursors."""
     has_offset_cursors: bool = False
@@ -64,6 +66,7 @@ class Options:
     """Base URL of the storage port, known once it is bound."""
     rng: random.Random = field(default_factory=random.Random)
     index: LaggingIndex = field(default_factory=LaggingIndex)
+    replica: Replica = field(default_factory=Replica)
 
 
 @dataclass(slots=True)

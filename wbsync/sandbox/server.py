@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from wbsync.sandbox import artifacts
 from wbsync.sandbox.automations import edit_integration
-from wbsync.sandbox.graph import Graph, fields_of
+from wbsync.sandbox.graph import Graph, fields_of, is_mutation
 from wbsync.sandbox.history import take_lines
 from wbsync.sandbox.nodes import EXPORTS, Options, Scope, sign
 from wbsync.sandbox.runs import move_run
@@ -124,6 +124,8 @@ class Api:
             return JSONResponse({"errors": [{"message": error.message}]}, status_code=400)
         entry["fields"] = fields_of(document)
         variables = asked.get("variables") or {}
+        if self._options.read_lag_s:
+            self._look_back(scope, writes=is_mutation(document))
         answer = self._graph.execute(document, variables, operation, scope)
         if "errors" in answer:
             entry["errors"] = [error["message"] for error in answer["errors"]]
@@ -140,6 +142,14 @@ class Api:
             self._store.crash_silent_runs(options.crash_after_s)
         if options.lag_s:
             options.index.watch(self._store, epoch_s(), options.lag_s)
+
+    def _look_back(self, scope: Scope, *, writes: bool) -> None:
+        """Has a query show what there was, and keeps what there is before something is written."""
+        options = self._options
+        if writes:
+            options.replica.keep(self._store, epoch_s())
+        else:
+            scope.store = options.replica.at(self._store, epoch_s() - options.read_lag_s)
 
     def _change_exports(self, offered: str) -> dict[str, Any]:
         if offered not in EXPORTS:

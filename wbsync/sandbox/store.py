@@ -8,6 +8,7 @@ not date.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import json
 import re
@@ -16,6 +17,7 @@ import sqlite3
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -125,6 +127,8 @@ _OF_RUN = ("bodies", "lines", "parts", "files", "usage")
 
 
 _ahead_s = 0.0
+_editions = count(1)
+"""Tell snapshots apart, which may come to lie where an earlier one lay."""
 
 
 def set_clock(ahead_s: float) -> None:
@@ -184,6 +188,16 @@ class Store:
         self.db.executescript(TABLES)
         self.write("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", secrets.token_hex(16))
         self.secret = str(self.value("SELECT value FROM meta WHERE name = 'secret'"))
+        self.edition = 0
+
+    def snapshot(self) -> Store:
+        """Returns the store as it is now, in memory; blobs are shared."""
+        taken = copy.copy(self)
+        taken.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        taken.db.row_factory = sqlite3.Row
+        self.db.backup(taken.db)
+        taken.edition = next(_editions)
+        return taken
 
     def rows(self, sql: str, *params: Any) -> list[sqlite3.Row]:
         """Returns the rows of a query."""
@@ -221,9 +235,9 @@ class Store:
             raise
         self.db.execute("COMMIT")
 
-    def generation(self) -> tuple[int, int]:
+    def generation(self) -> tuple[int, int, int]:
         """Returns what changes with every write, here or in another process."""
-        return self.value("PRAGMA data_version"), self.db.total_changes
+        return self.value("PRAGMA data_version"), self.db.total_changes, self.edition
 
     def blob_path(self, blob: str) -> Path:
         """Returns where a blob lies; its name is one that this server made."""
