@@ -938,3 +938,249 @@ def test_one_refused_tag_among_several_takes_none_along(place: Place) -> None:
     assert (report.applied, report.failed, report.conflicts) == (3, 1, 0)
     held = place.account.run("tags", "r", "tags notes")
     assert (sorted(held["tags"]), held["notes"]) == (["a", "t", "u"], "n x")
+
+
+def test_tags_of_a_collection_arrive_part_by_part(place: Place) -> None:
+    """Given, but not yet taken away: the rest follows, and an undo takes all of it back."""
+    account = place.account
+    account.make_version("parts", "d", "1")
+    for tag in ("a", "b"):
+        account.tag_collection("parts", "d", tag)
+    data = Target("artifact_collection", ENTITY, "parts", "d")
+    edit = place.edit(
+        Operation(data, "tags", "add", "t", ["a", "b"]),
+        Operation(data, "tags", "remove", "a", ["a", "b", "t"]),
+        Operation(data, "tags", "set", ["s", "t"], ["b", "t"]),
+    )
+
+    def tags() -> set[str]:
+        held = account.collections("parts")["d"]["tags"]["edges"]
+        return {edge["node"]["name"] for edge in held}
+
+    # One request reads, one gives tags; what takes others away is not sent any more.
+    assert place.push(budget=_Requests(2)).outcome == "stopped"
+    assert tags() == {"a", "b", "s", "t"}
+    account.tag_collection("parts", "d", "theirs")
+    report = place.push()
+    assert (report.outcome, report.applied, report.conflicts) == ("complete", 3, 0)
+    assert tags() == {"s", "t", "theirs"}
+    undo(place.queue, edit.edit_id, "me")
+    assert place.push().outcome == "complete"
+    assert tags() == {"a", "b", "theirs"}
+
+
+def test_what_may_be_on_its_way_stays_so_until_wandb_has_told(place: Place) -> None:
+    """Also where an edit beside it is refused, or its run lives again, or is away for a while."""
+    account = place.account
+    names = ("refused", "live", "away", "both")
+    runs = {
+        n: place.run("way", n, notes="n", tags=[], config={"lr": {"value": 1}}) for n in names
+    }  # fmt: skip
+    for name in ("refused", "away", "both"):
+        place.edit(Operation(runs[name], "notes", "append", " x", "n"))
+    place.edit(leaf(runs["live"], "config", "lr", 2, 1))
+    refused, away, both, live = (e.op_id for e in place.queue.entries())
+    assert place.push(budget=_Requests(1)).outcome == "stopped"
+    assert set(place.states()) == {"sending"}
+    place.edit(Operation(runs["refused"], "tags", "add", "bad", []))
+    place.queue._connection.execute(
+        "UPDATE operations SET value = ? WHERE field = 'tags'", (json.dumps("x" * 65),)
+    )
+    place.queue._connection.commit()
+    account.edit("way", "live", state="running")
+    account.edit("way", "away", notes="n x")  # it had arrived, and nobody knows
+    account.edit("way", "both", notes="theirs x")
+    account.move_run("way", "away", "elsewhere")
+    place.push()
+    assert place.states() == ["applied", "failed", "conflict", "sending", "failed"]
+    steps = [line["to_state"] for line in place.queue.log(op_ids=[refused])]
+    assert steps[:2] == ["pending", "sending"]
+    assert "pending" not in steps[2:]
+    waits = place.queue.entries(op_ids=[live])[0]
+    assert (waits.before, waits.after) == (1, 2)
+    assert "--force" in (waits.error or "")
+    account.edit("way", "live", state="finished")
+    account.move_run("elsewhere", "away", "way")
+    assert place.queue.retry([away, both]) == 2
+    place.push()
+    assert place.states() == ["applied", "applied", "conflict", "applied", "failed"]
+    assert account.run("way", "away", "notes")["notes"] == "n x"
+    assert account.run("way", "both", "notes")["notes"] == "theirs x"
+    place.queue.resolve([both], "mine")
+    assert place.push().applied == 1
+    assert account.run("way", "both", "notes")["notes"] == "theirs x x"
+
+
+def test_reads_that_lag_behind_fail_nothing(
+    tmp_path: Path, account_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push waits a while for what it wrote to show; then the next one looks again."""
+    with Sandbox(tmp_path / "d") as sandbox:
+        place = Place(sandbox, account_of(sandbox), None, tmp_path / "w")  # type: ignore[arg-type]
+        runs = [
+            place.run("lag", f"r{n}", notes="n", tags=["a"], config={"lr": {"value": 1}})
+            for n in range(2)
+        ]
+
+    def edit(run: Target) -> None:
+        place.edit(
+            Operation(run, "notes", "append", " x", "n"), leaf(run, "config", "lr", 2, 1),
+            Operation(run, "tags", "remove", "a", ["a"]),
+        )  # fmt: skip
+
+    def written() -> int:
+        return sum(r.get("operation") == "EditRuns" for r in place.sandbox.requests())
+
+    edit(runs[0])
+    with Sandbox(tmp_path / "d", options=["--read-lag", "1.5"]) as place.sandbox:
+        report = place.push()
+        assert (report.outcome, report.applied) == ("complete", 3)
+        assert written() == 1
+    edit(runs[1])
+    monkeypatch.setattr(settling, "PATIENCE_S", 0.2)
+    with Sandbox(tmp_path / "d", options=["--read-lag", "3600"]) as place.sandbox:
+        account = account_of(place.sandbox)
+        assert place.push().outcome == "partial"
+        assert place.states()[3:] == ["sending"] * 3
+        assert all("does not show it yet" in (e.error or "") for e in place.queue.entries()[3:])
+        account.pass_time(4000)
+        report = place.push()
+        assert (report.outcome, report.applied) == ("complete", 3)
+        held = account.run("lag", "r1", "notes tags config")
+    assert held == {"notes": "n x", "tags": [], "config": '{"lr": {"value": 2}}'}
+    assert written() == 2
+    place.queue.close()
+
+
+def test_all_that_is_in_conflict_on_one_place_comes_through_in_order(place: Place) -> None:
+    """Taken for mine, each is built on the one before it, also a group and the leaves in it."""
+    account = place.account
+    config = {"lr": {"value": 1}, "o": {"value": {"a": 1, "b": 1}}}
+    run = place.run("order", "r", notes="n", displayName="d", config=config)
+    ids = [account.make_version("order", "m", str(n)) for n in range(3)]
+    v1, v2 = (Target("artifact", ENTITY, "order", f"m:v{n}", ids[n]) for n in (1, 2))
+    account.alias("order", "m", ids[0], "best")
+    place.edit(
+        Operation(run, "notes", "set", "one", "n"),
+        Operation(run, "notes", "append", " two", "one"),
+        leaf(run, "config", "lr", 2, 1), leaf(run, "config", "lr", 3, 2),
+        leaf(run, "config", "o/a", 2, 1), leaf(run, "config", "o", MISSING, {"a": 2, "b": 1}),
+        leaf(run, "config", "o/a", 5),
+        Operation(v1, "aliases", "add", "best", ids[0], ("best",)),
+        Operation(v2, "aliases", "add", "best", ids[1], ("best",)),
+        Operation(run, "display_name", "set", "first", "d"),
+    )  # fmt: skip
+    theirs = {"lr": {"value": 9}, "o": {"value": {"a": 9, "b": 9}}}
+    account.edit("order", "r", notes="theirs", config=theirs, displayName="other")
+    account.alias("order", "m", account.make_version("order", "m", "3"), "best")
+    assert place.push().conflicts == 10
+    # Someone has changed it once more when a second edit meets it: that is what was shown last.
+    place.edit(Operation(run, "display_name", "set", "second", "first"))
+    account.edit("order", "r", displayName="another")
+    assert place.push().conflicts == 1
+    assert place.cli("queue", "resolve", "--all", "--mine").returncode == 0
+    report = place.push()
+    assert (report.outcome, report.applied) == ("complete", 11)
+    held = account.run("order", "r", "notes config displayName")
+    assert (held["notes"], held["displayName"]) == ("one two", "second")
+    assert json.loads(held["config"]) == {
+        "lr": {"value": 3}, "o": {"value": {"a": 5}, "desc": None},
+    }  # fmt: skip
+    assert place.sdk.do("result = api.artifact('sandbox/order/m:best').version") == "v2"
+
+
+def test_an_alias_is_one_place_whichever_version_has_it(place: Place) -> None:
+    """An undo gives each alias back to its own version; what is dropped or replaced is told so."""
+    account = place.account
+    ids = [account.make_version("moves", "m", str(n)) for n in range(4)]
+    v0, _, v2, v3 = (Target("artifact", ENTITY, "moves", f"m:v{n}", i) for n, i in enumerate(ids))
+    account.alias("moves", "m", ids[0], "a")
+    account.alias("moves", "m", ids[1], "b")
+    moved = place.edit(
+        Operation(v2, "aliases", "add", "a", ids[0], ("a",)),
+        Operation(v2, "aliases", "add", "b", ids[1], ("b",)),
+    )
+    assert place.push().applied == 2
+    account.delete_version(ids[1])
+    undo(place.queue, moved.edit_id, "me")
+    report = place.push()
+    assert (report.applied, report.failed) == (1, 1)
+    by_id = {n["id"]: n for n in account.collections("moves")["m"]["artifacts"]}
+    assert "a" in {alias["alias"] for alias in by_id[ids[0]]["aliases"]}
+    assert "b" in {alias["alias"] for alias in by_id[ids[2]]["aliases"]}
+    place.queue.drop([e.op_id for e in place.queue.entries(["failed"])])
+
+    # What is built on an alias that was to go elsewhere goes on from where it is.
+    place.edit(Operation(v2, "aliases", "add", "a", ids[0], ("a",)))
+    place.edit(Operation(v3, "aliases", "add", "a", ids[2], ("a",)))
+    place.queue.drop([place.queue.entries(["pending"])[0].op_id])
+    assert place.push().applied == 1
+    # A conflict is replaced by an edit that gives it to another version.
+    place.edit(Operation(v2, "aliases", "add", "a", ids[0], ("a",)))
+    assert place.push().conflicts == 1
+    place.edit(Operation(v0, "aliases", "add", "a", ids[3], ("a",)))
+    report = place.push()
+    assert (report.outcome, report.applied) == ("complete", 1)
+    assert place.sdk.do("result = api.artifact('sandbox/moves/m:a').version") == "v0"
+
+
+def test_edits_of_a_run_that_was_made_anew_do_not_meet_those_of_the_one_before(
+    place: Place,
+) -> None:
+    """They bear the same name and even the same id; only the one that is there is edited."""
+    old = place.run("anew", "r", tags=[], notes="")
+    place.account.pass_time(5)
+    place.account.delete_run("anew", "r")
+    new = place.run("anew", "r", tags=[], notes="")
+    assert (old.storage_id, old.created_at != new.created_at) == (new.storage_id, True)
+    for first, second in ((old, new), (new, old)):
+        place.edit(Operation(first, "tags", "add", first.created_at, []))
+        place.edit(Operation(second, "tags", "add", second.created_at, []))
+    place.push()
+    assert place.states() == ["failed", "applied", "applied", "failed"]
+    assert place.account.run("anew", "r", "tags")["tags"] == [new.created_at]
+
+
+def test_a_dry_run_says_by_its_exit_code_what_a_push_would(place: Place) -> None:
+    """5 where something would be left; nothing is changed by asking."""
+    run = place.run("dry", "r", notes="n", tags=[])
+    place.edit(Operation(run, "tags", "add", "x", []))
+    assert place.cli("push", "--dry-run").returncode == 0
+    place.edit(Operation(run, "notes", "set", "mine", "other"))
+    dry = place.cli("push", "--dry-run", "--json")
+    facts = json.loads(dry.stdout)
+    assert (dry.returncode, facts["outcome"], facts["unsettled"]) == (5, "partial", 1)
+    assert place.states() == ["pending", "pending"]
+    assert place.cli("push", "--dry-run", "--on-conflict", "theirs").returncode == 0
+    pushed = place.cli("push", "--json")
+    assert (pushed.returncode, json.loads(pushed.stdout)["unsettled"]) == (5, 1)
+    assert place.cli("push", "--dry-run").returncode == 5
+
+
+def test_nothing_is_undone_twice(place: Place) -> None:
+    """Not by its edit after its push; what an undo was undone of can be undone again."""
+    run = place.run("twice", "r", notes="n", tags=[])
+    notes = place.edit(Operation(run, "notes", "append", " x", "n"))
+    tags = place.edit(Operation(run, "tags", "add", "t", []))
+
+    def held() -> tuple[str, list[str]]:
+        found = place.account.run("twice", "r", "notes tags")
+        return found["notes"], found["tags"]
+
+    pushed = place.push().push_id
+    assert undo(place.queue, notes.edit_id, "me").queued == 1
+    assert undo(place.queue, pushed, "me").queued == 1
+    for which in (pushed, notes.edit_id, tags.edit_id):
+        with pytest.raises(EditError, match="taken back already"):
+            undo(place.queue, which, "me")
+    back = place.push().push_id
+    assert held() == ("n", [])
+    assert undo(place.queue, back, "me").queued == 2
+    place.push()
+    assert held() == ("n x", ["t"])
+    # Done again, it can be taken back again; of what was dropped, an undo is as if never asked for.
+    assert undo(place.queue, pushed, "me").queued == 2
+    place.queue.drop([e.op_id for e in place.queue.entries(["pending"])])
+    assert undo(place.queue, tags.edit_id, "me").queued == 1
+    place.push()
+    assert held() == ("n x", [])

@@ -38,7 +38,7 @@ def present(config: dict[str, Any] | None = None, **values: Any) -> dict[Any, Pr
     }  # fmt: skip
     wrapped = {key: {"value": value} for key, value in (config or {}).items()}
     texts = {"config": json.dumps(wrapped), "summary": "", "metadata": ""}
-    return {RUN.key: Present(RUN, None, "id", "finished", values=held | values, texts=texts)}
+    return {RUN.key: Present(RUN, None, "id", state="finished", values=held | values, texts=texts)}
 
 
 def leaf(path: str, value: Any, base: Any = MISSING) -> Operation:
@@ -95,7 +95,7 @@ def test_what_wandb_would_not_take_as_a_whole_is_refused_and_not_written() -> No
 def test_an_alias_goes_from_version_to_version() -> None:
     """Operations on one alias are one chain, whichever versions they name."""
     presents = {
-        t.key: Present(t, None, t.storage_id or "", values={"tags": []}, holders={"best": "v0"})
+        t.key: Present(t, storage_id=t.storage_id or "", holders={("m", "best"): "v0"})
         for t in (V1, V2)
     }
     ops = [

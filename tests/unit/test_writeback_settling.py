@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wbsync.errors import WritebackError
+from wbsync.errors import ServerError, WritebackError
 from wbsync.lake import open_warehouse
 from wbsync.writeback import Edit, Operation, Queue, Target, settling
 from wbsync.writeback.merge import Policy
@@ -96,3 +97,50 @@ def test_a_dry_run_tells_of_what_nobody_knows(
     told = settle(queue, monkeypatch, None, None, problem="error 500", is_ill=True)
     assert sorted(told) == [(n, "pending") for n in range(1, 5)]
     assert [e.state for e in queue.entries()] == ["sending", "pending", "pending", "pending"]
+
+
+class Silent:
+    """A client of a server whose answers never come."""
+
+    base_url = "https://wandb.example"
+
+    async def execute(self, *_: Any, **__: Any) -> Any:
+        """Fails, as a gateway does."""
+        raise ServerError("502: bad gateway")
+
+
+def test_what_was_sent_and_never_answered_is_left_on_its_way(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the values that it was sent with, and the reason; it may still arrive."""
+    monkeypatch.setattr(settling, "wait_s", lambda *_: 0)
+    client = Silent()
+    told = settle(queue, monkeypatch, client, Sender(client))  # type: ignore[arg-type]
+    assert sorted(told) == [(n, "pending") for n in range(1, 5)]
+    for entry in queue.entries():
+        assert (entry.state, entry.attempts) == ("sending", settling.MAX_TRIES)
+        assert entry.after == (["t"] if entry.operation.field == "tags" else "x")
+        assert "502" in (entry.error or "")
+
+
+def test_what_wandb_never_shows_fails_in_the_end(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a day of saying that it was done; until then it is left on its way."""
+
+    class Deaf(Astray):
+        async def execute(self, document: str, variables: Any, **_: Any) -> dict[str, Any]:
+            answer = await super().execute(document, variables)
+            for i, told in enumerate(answer.values()):
+                told.update(inserted=False, bucket={"id": variables[f"id{i}"]})
+            return answer
+
+    monkeypatch.setattr(settling, "PATIENCE_S", 0.01)
+    client = Deaf()
+    settle(queue, monkeypatch, client, Sender(client))  # type: ignore[arg-type]
+    assert {e.state for e in queue.entries()} == {"sending"}
+    monkeypatch.setattr(settling, "MAX_UNSHOWN", timedelta(0))
+    settle(queue, monkeypatch, client, Sender(client))  # type: ignore[arg-type]
+    assert {e.state for e in queue.entries()} == {"failed"}
+    queue.retry([1])
+    assert queue.entries(op_ids=[1])[0].state == "sending"

@@ -61,7 +61,7 @@ def command(
 
     Only fields that were edited are written. What someone else has changed since is a conflict,
     which waits (see `wbsync queue`), and W&B is left as it is. The exit code is 5 while anything
-    that is meant is not settled.
+    that is meant is not settled; with --dry-run, where a push would leave something so.
 
     \b
     Examples:

@@ -29,18 +29,19 @@ from wbsync.writeback.operations import (
     MISSING,
     SETTABLE_STATES,
     Operation,
+    Slot,
     apply,
     json_text,
     leaf_at,
     same,
     with_leaf,
 )
-from wbsync.writeback.present import Present, Slot, slot_of
 from wbsync.writeback.splice import Spliced, set_leaf, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from wbsync.writeback.present import Present
     from wbsync.writeback.queue import Entry
 
 UNKNOWN = (
@@ -126,7 +127,7 @@ def _chains(entries: Iterable[Entry]) -> list[list[Entry]]:
     chains: list[list[Entry]] = []
     latest: dict[Slot, int] = {}
     for entry in entries:
-        slot = slot_of(entry.operation)
+        slot = entry.operation.slot
         at = latest.get(slot)
         if entry.operation.form == "leaf" and at is not None:
             head, path = slot[:-1], slot[-1]
@@ -189,7 +190,7 @@ class _Merging:
     def is_there(self, entry: Entry) -> bool:
         """Says whether what an operation changes is there and open to edits; if not, says why."""
         present = self._presents[entry.target.key]
-        problem = present.problem
+        problem = present.problem_of(entry.target)
         if problem is None and entry.operation.field in present.broken:
             problem = f"{entry.operation.field} of {entry.target} is no JSON object"
         if present.is_ill and entry.state == "sending":
@@ -207,7 +208,7 @@ class _Merging:
                 f"the run is {present.state}: its process may write its {operation.field} anew;"
                 " push when it has ended, or with --force"
             )
-            self._say(entry, "wait", reason=reason)
+            self._say(entry, "unknown" if entry.state == "sending" else "wait", reason=reason)
             return False
         if operation.field == "state" and (problem := _state_problem(operation, present)):
             self._say(entry, "refused", reason=problem)
@@ -219,7 +220,7 @@ class _Merging:
         groups: dict[Any, list[Entry]] = {}
         for entry in entries:
             if entry.state == "sending":
-                groups.setdefault(_mutation_of(entry.operation), []).append(entry)
+                groups.setdefault(mutation_of(entry.operation), []).append(entry)
         settled: set[int] = set()
         for group in groups.values():
             arrivals = self._arrivals(group, acknowledged)
@@ -238,7 +239,11 @@ class _Merging:
                 ):
                     current = self._current(chain[0].operation)
                     for entry in chain:
-                        self._conflict(entry, current, UNKNOWN)
+                        # Whoever retries it has it found out, and not done once more.
+                        self._conflict(
+                            entry, current, UNKNOWN, before=entry.before, after=entry.after,
+                            replaced=entry.replaced, made_from=entry.made_from,
+                        )  # fmt: skip
                 else:
                     continue
                 settled.update(entry.op_id for entry in chain)
@@ -273,11 +278,10 @@ class _Merging:
             return False
         if is_acknowledged:
             return True
-        if form == "set":
-            # Others changed other tags: whether ours are there is told one by one.
-            held, was, wanted = set(current), set(before or ()), set(after or ())
-            if wanted - was <= held and not (was - wanted) & held:
-                return True
+        if form == "set" and not _tags_to_change(before, after, current):
+            return True  # others changed other tags: whether ours are there is told one by one
+        if _is_in_parts(operation):
+            return False
         # Appended text alone may be a colleague's; behind what was there before, it is ours.
         is_text = operation.action == "append" and isinstance(current, str) and bool(after)
         if is_text and (after in current if before else current.startswith(after)):
@@ -292,7 +296,7 @@ class _Merging:
             if place not in self._leaves:
                 self._leaves[place] = self._presents[key].leaves(operation.field)
             return leaf_at(self._leaves[place], operation.path)
-        slot = slot_of(operation)
+        slot = operation.slot
         if slot in self._values:
             return self._values[slot]
         return self._presents[key].value_of(operation)
@@ -315,6 +319,10 @@ class _Merging:
         for entry in chain:
             steps.append(apply(entry.operation, steps[-1]))
         reached = [i for i, value in enumerate(steps) if same(current, value, form)]
+        if not reached and form == "leaf":
+            # What else changed it are operations of our own, on the group that it is in.
+            held = self._presents[operation.target.key].value_of(operation)
+            reached = [i for i, value in enumerate(steps) if same(held, value, form)]
         if reached:
             done = reached[-1]
             for entry in chain[:done]:
@@ -333,15 +341,18 @@ class _Merging:
             for entry in chain:
                 self._conflict(entry, current, "someone has changed it in W&B since")
 
-    def _conflict(self, entry: Entry, current: Any, reason: str) -> None:
+    def _conflict(self, entry: Entry, current: Any, reason: str, **sent: Any) -> None:
         outcome = "dropped" if self._policy.on_conflict == "theirs" else "conflict"
-        self._say(entry, outcome, theirs=current, reason=reason)
+        self._say(entry, outcome, theirs=current, reason=reason, **sent)
 
     def _step(self, entry: Entry, current: Any, wanted: Any, *, is_plain: bool = True) -> Any:
         """Takes one operation; returns the value after it."""
         operation = entry.operation
+        before = current
+        if entry.state == "sending" and _is_in_parts(operation):
+            before = _without_change(entry, current)
         if same(current, wanted, operation.form):
-            self._say(entry, "held", before=current, after=current)
+            self._say(entry, "held", before=before, after=current)
             return current
         spliced = None
         if operation.form == "leaf":
@@ -361,11 +372,11 @@ class _Merging:
                 self._texts[place] = spliced.text
             self._leaves[place] = self._merged.leaves[place] = leaves
         else:
-            slot = slot_of(operation)
+            slot = operation.slot
             self._values[slot] = wanted
             self._movers[slot] = operation
         self._say(
-            entry, "send", before=current, after=wanted,
+            entry, "send", before=before, after=wanted,
             replaced=None if spliced is None else spliced.replaced,
             made_from=None if spliced is None else spliced.made_from,
         )  # fmt: skip
@@ -442,13 +453,31 @@ def _state_problem(operation: Operation, present: Present) -> str | None:
     return None
 
 
-def _mutation_of(operation: Operation) -> Any:
+def _is_in_parts(operation: Operation) -> bool:
+    """Says whether an operation is several mutations, of which each arrives or does not."""
+    return operation.target.kind == "artifact_collection" and operation.form == "set"
+
+
+def _tags_to_change(before: Any, after: Any, held: Any) -> set[str]:
+    """Returns the tags that are not yet as a change from one set to another makes them."""
+    was, wanted, now = set(before or ()), set(after or ()), set(held or ())
+    return ((wanted - was) - now) | ((was - wanted) & now)
+
+
+def _without_change(entry: Entry, held: Sequence[str]) -> list[str]:
+    """Returns tags as they would be, had nothing arrived of what was sent."""
+    was, wanted = entry.before or (), entry.after or ()
+    kept = [tag for tag in held if tag in was or tag not in wanted]
+    return kept + [tag for tag in was if tag not in wanted and tag not in held]
+
+
+def mutation_of(operation: Operation) -> Any:
     """Returns what tells the mutations apart that write operations: each arrives whole or not."""
     target = operation.target
     if operation.form == "flag":
         return (target.key, operation.field)
     if operation.form == "holder":
-        return slot_of(operation)
+        return operation.slot
     if target.kind == "artifact_collection":
         return (target.key, operation.field)
     return target.key

@@ -42,6 +42,8 @@ class Missing(Enum):
 
 MISSING: Final = Missing.MISSING
 
+Slot = tuple[Any, ...]
+
 KINDS = ("run", "artifact", "artifact_collection")
 ACTIONS = ("add", "remove", "set", "append", "unset")
 
@@ -112,9 +114,18 @@ class Target:
         return f"{self.entity}/{self.project}/{self.name}"
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What tells it from others: kind, entity, project, name."""
-        return (self.kind, self.entity, self.project, self.name)
+    def key(self) -> tuple[str, ...]:
+        """What tells it from others: kind, entity, project, and its name; of a version its id.
+
+        An undo gives an alias back to a version of which nobody knows more than the id.
+        """
+        name = self.storage_id if self.kind == "artifact" else None
+        return (self.kind, self.entity, self.project, name or self.name)
+
+    @property
+    def collection(self) -> str:
+        """The collection in which a version stands."""
+        return self.name.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,8 @@ class Operation:
     """JSON text of what an undone operation replaced: W&B is to hold it again to the byte."""
     restores_key: bool = False
     """Whether `restore` is all of a key of config, with its `desc`, and not the leaf alone."""
+    takes_back: int | None = None
+    """Operation of the queue that it is the inverse of."""
 
     @property
     def form(self) -> str:
@@ -146,9 +159,23 @@ class Operation:
         return FIELDS[self.target.kind, self.field].form
 
     @property
-    def place(self) -> tuple[str, tuple[str, ...]]:
-        """The field and the path in it: operations on one place build on each other."""
-        return (self.field, self.path)
+    def slot(self) -> Slot:
+        """Where its value stands: operations on one slot build on each other.
+
+        It is the target, the field and the path; an alias is the collection's, whichever version
+        has it.
+        """
+        if self.form != "holder":
+            return (*self.target.key, self.field, self.path)
+        target = self.target
+        return (
+            target.kind,
+            target.entity,
+            target.project,
+            target.collection,
+            self.field,
+            self.path,
+        )
 
     @property
     def label(self) -> str:
@@ -175,6 +202,8 @@ class Operation:
         if self.restore is not None:
             facts["restore"] = self.restore
             facts["restores_key"] = self.restores_key
+        if self.takes_back is not None:
+            facts["takes_back"] = self.takes_back
         return facts
 
     @classmethod
@@ -192,7 +221,7 @@ class Operation:
             return cls(
                 target, facts["field"], facts["action"], facts.get("value", MISSING),
                 facts.get("base", MISSING), tuple(facts.get("path") or ()), facts.get("restore"),
-                bool(facts.get("restores_key")),
+                bool(facts.get("restores_key")), facts.get("takes_back"),
             )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise EditError(f"this is no operation: {error!r} is missing or wrong") from error
@@ -397,8 +426,9 @@ def inverse(
         target = operation.target
         if before != target.storage_id:
             # Another version had the alias: it gets it back.
-            collection = target.name.partition(":")[0]
-            target = replace(target, name=collection, storage_id=before, created_at=None)
+            target = replace(
+                target, name=target.collection, storage_id=before, created_at=None
+            )  # fmt: skip
         return replace(operation, target=target, action="add", base=after)
     if before is MISSING:
         path = operation.path[:made_from]

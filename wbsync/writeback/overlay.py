@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, cast
 from wbsync.catalog import publish_edits
 from wbsync.catalog.overlay import OVERLAID, Pending, pending_schema
 from wbsync.errors import EditError
-from wbsync.extract.values import canonical_json, flatten, parse_json, parse_time
+from wbsync.extract.values import canonical_json, flatten, parse_json
 from wbsync.tables import load_table
 from wbsync.writeback.merge import Policy, merge
 from wbsync.writeback.operations import json_text, with_leaf
-from wbsync.writeback.present import Present, collection_of
+from wbsync.writeback.present import Present
 from wbsync.writeback.queue import Queue
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wbsync.catalog.overlay import Read
-    from wbsync.writeback.operations import Target
+    from wbsync.writeback.operations import Operation, Slot
     from wbsync.writeback.queue import Entry
 
-Key = tuple[str, str, str, str]
+Key = tuple[str, ...]
 
 _log = logging.getLogger(__name__)
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -53,7 +53,7 @@ WHERE r.deleted_at IS NULL
 """
 _ARTIFACTS = """
 SELECT artifact_id, entity, project, collection, version_index, synced_at, description, metadata,
-    tags
+    tags, created_at
 FROM main.artifacts_all
 WHERE artifact_id IN (SELECT unnest(?::VARCHAR[])) AND deleted_at IS NULL
 """
@@ -63,7 +63,7 @@ WHERE collection IN (SELECT unnest(?::VARCHAR[]))
 """
 _COLLECTIONS = """
 SELECT c.entity, c.project, c.type_name, c.collection, c.collection_id, c.synced_at, c.description,
-    c.tags
+    c.tags, c.created_at
 FROM main.artifact_collections_all c
 WHERE c.collection_id IN (SELECT unnest(?::VARCHAR[])) AND c.deleted_at IS NULL
 """
@@ -200,9 +200,8 @@ def _lay_runs(read: Read, applied: Sequence[Entry], waiting: Sequence[Entry], ro
     held: dict[Key, _Held] = {}
     for row in read(_RUNS, asked):
         key = ("run", *row[:3])
-        target = targets[key]
         held[key] = _Held(
-            target, _problem(target, row[3], row[4]), row[3] or "", row[6], row[7] is not None,
+            targets[key], None, row[3] or "", _written(row[4]), None, row[6], row[7] is not None,
             "Run",
             {"tags": parse_json(row[8]) or [], "notes": row[9], "display_name": row[10],
              "group": row[11], "job_type": row[12], "state": row[6], "stop": False},
@@ -228,14 +227,9 @@ def _lay_runs(read: Read, applied: Sequence[Entry], waiting: Sequence[Entry], ro
             rows.add("runs", **place, **row_of)
 
 
-def _problem(target: Target, storage_id: str | None, created_at: datetime | None) -> str | None:
-    """Says why a run is not the one that was edited, None where it is."""
-    if target.storage_id and storage_id != target.storage_id:
-        return "another run"
-    made_at = parse_time(target.created_at)
-    if made_at and created_at and made_at != created_at.replace(tzinfo=UTC):
-        return "another run"
-    return None
+def _written(at: datetime | None) -> str | None:
+    """Returns an instant as W&B writes it."""
+    return None if at is None else at.replace(tzinfo=UTC).isoformat()
 
 
 @dataclass(slots=True)
@@ -265,7 +259,7 @@ def _after(
     for entry in applied:
         operation = entry.operation
         thing = held.get(entry.target.key)
-        if thing is None or thing.problem or thing.synced_at >= entry.changed_at:
+        if thing is None or thing.problem_of(entry.target) or thing.synced_at >= entry.changed_at:
             continue
         values, documents = changed.setdefault(entry.target.key, ({}, {}))
         name = operation.field
@@ -280,9 +274,9 @@ def _after(
     open_ = [entry for entry in waiting if entry.target.key in held]
     merged = merge(open_, cast("dict[Any, Present]", held), Policy(force=True), writes=False)
     for key, new_values in merged.values.items():
-        changed.setdefault(cast("Key", key), ({}, {}))[0].update(new_values)
+        changed.setdefault(key, ({}, {}))[0].update(new_values)
     for (key, name), leaves in merged.leaves.items():
-        changed.setdefault(cast("Key", key), ({}, {}))[1][name] = leaves
+        changed.setdefault(key, ({}, {}))[1][name] = leaves
     return changed
 
 
@@ -332,36 +326,33 @@ def _lay_artifacts(
     ids = [entry.target.storage_id for entry in entries]
     ids += [e.after for e in applied if e.operation.form == "holder" and e.after]
     found = {row[0]: row for row in read(_ARTIFACTS, [ids])}
-    holders: dict[tuple[str, str, str], dict[str, tuple[str, datetime]]] = {}
+    holders: dict[tuple[str, str], dict[tuple[str, str], str | None]] = {}
+    seen: dict[Slot, datetime] = {}
     for entity, project, collection, alias, holder, at in read(
-        _ALIASES, [[collection_of(entry.target) for entry in entries]]
+        _ALIASES, [[entry.target.collection for entry in entries]]
     ):
-        of_place = holders.setdefault((entity, project, collection), {})
-        of_place[alias] = (holder, at.replace(tzinfo=UTC))
+        holders.setdefault((entity, project), {})[collection, alias] = holder
+        seen[entity, project, collection, alias] = at.replace(tzinfo=UTC)
     held: dict[Key, _Held] = {}
     for entry in entries:
         key, row = entry.target.key, found.get(entry.target.storage_id)
         if row is None or key in held:
             continue
-        home = holders.get(_home(entry.target), {})
         held[key] = _Held(
-            entry.target, None, row[0],
+            entry.target, None, row[0], _written(row[9]),
+            (row[1], row[2], row[3], f"v{row[4]}"),
             values={"tags": parse_json(row[8]) or [], "description": row[6]},
-            holders={alias: holder for alias, (holder, _) in home.items()},
+            holders=holders.setdefault((entry.target.entity, entry.target.project), {}),
             synced_at=row[5].replace(tzinfo=UTC), documents={"metadata": _parsed(row[7])},
         )  # fmt: skip
-    moved: dict[tuple[str, ...], str | None] = {}
+    moved: dict[Slot, str | None] = {}
     for entry in applied:
         if entry.operation.form != "holder" or entry.target.key not in held:
             continue
-        place, alias = _home(entry.target), entry.operation.path[0]
-        holder, seen_at = holders.get(place, {}).get(alias, (None, None))
-        seen_at = max(filter(None, (held[entry.target.key].synced_at, seen_at)))
-        if seen_at < entry.changed_at and holder != entry.after:
-            moved[*place, alias] = entry.after
-            for thing in held.values():
-                if _home(thing.target) == place:
-                    thing.holders[alias] = entry.after
+        thing, place = held[entry.target.key], _place_of(entry.operation)
+        seen_at = max(thing.synced_at, seen.get(place, thing.synced_at))
+        if seen_at < entry.changed_at and thing.value_of(entry.operation) != entry.after:
+            moved[place] = thing.holders[place[2], place[3]] = entry.after
     applied = [entry for entry in applied if entry.operation.form != "holder"]
     for key, (values, documents) in _after(held, applied, waiting).items():
         changes = _described(values)
@@ -373,9 +364,7 @@ def _lay_artifacts(
     merged = merge(open_, cast("dict[Any, Present]", held), Policy(force=True), writes=False)
     for operation, _ in merged.holders.values():
         is_added = operation.action == "add"
-        moved[*_home(operation.target), operation.path[0]] = (
-            operation.target.storage_id if is_added else None
-        )
+        moved[_place_of(operation)] = operation.target.storage_id if is_added else None
     for (entity, project, collection, alias), holder in moved.items():
         at = {"entity": entity, "project": project, "collection": collection, "alias": alias}
         if holder is None:
@@ -388,8 +377,10 @@ def _lay_artifacts(
             )  # fmt: skip
 
 
-def _home(target: Target) -> tuple[str, str, str]:
-    return (target.entity, target.project, collection_of(target))
+def _place_of(operation: Operation) -> Slot:
+    """Returns the key of an alias in its table."""
+    target = operation.target
+    return (target.entity, target.project, target.collection, operation.path[0])
 
 
 def _described(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -412,7 +403,7 @@ def _lay_collections(
         row = found.get(entry.target.storage_id)
         if row is not None:
             held[entry.target.key] = _Held(
-                entry.target, None, row[4],
+                entry.target, None, row[4], _written(row[8]),
                 values={"tags": parse_json(row[7]) or [], "description": row[6]},
                 synced_at=row[5].replace(tzinfo=UTC),
             )  # fmt: skip

@@ -100,21 +100,24 @@ class Plan:
     def face(self, conflicts: Iterable[Entry]) -> None:
         """Bases what is done to places in conflict on what W&B holds there, which is then shown."""
         things, kind = self.things, KIND_OF[self.kind]
-        theirs = {(e.target.key, e.operation.place): e.theirs for e in conflicts}
-        keys = {key for key, _ in theirs}
+        theirs = {e.operation.slot: e.theirs for e in conflicts if e.target.kind == kind}
+        projects = {slot[1:3] for slot in theirs}
         now: dict[Any, Any] = {}
-        for at, (index, step) in enumerate(self.steps if keys else ()):
-            key = (kind, things.entities[index], things.projects[index], things.names[index])
-            if key not in keys or FIELDS[kind, step.field].form == "set":
+        for at, (index, step) in enumerate(self.steps if theirs else ()):
+            form = FIELDS[kind, step.field].form
+            if form == "set" or (things.entities[index], things.projects[index]) not in projects:
                 continue
-            place = (key, (step.field, step.path))
-            base = now.get(place, theirs.get(place, step.base))
-            after = apply(_operation(things.target(index), step), base)
-            if place in theirs and place not in now:
-                if same(after, base, FIELDS[kind, step.field].form):
+            operation = _operation(things.target(index), step)
+            slot = operation.slot
+            if slot not in theirs:
+                continue
+            base = now.get(slot, theirs[slot])
+            after = apply(operation, base)
+            if slot not in now:
+                if same(after, base, form):
                     continue  # W&B holds it: nothing is replaced
                 self.replacing.append(at)
-            now[place] = after
+            now[slot] = after
             self.steps[at] = (index, replace(step, base=base, after=after))
 
     def to_json(self) -> dict[str, Any]:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 ENDED_STATES = frozenset({"finished", "crashed", "failed", "killed"})
 """States of a run whose process is gone; that of any other may write config and summary anew."""
 ATTEMPTS_BEFORE_SPLITTING = 3
-Slot = tuple[Any, ...]
-"""Where a value stands: (key of the target, field, path); of an alias, without the target."""
+
+
+_NOUN = {"run": "run", "artifact": "version", "artifact_collection": "collection"}
 
 
 @dataclass(slots=True)
@@ -37,8 +38,11 @@ class Present:
 
     target: Target
     problem: str | None = None
-    """Why it cannot be edited; None where it can."""
+    """Why it cannot be edited; None where it can. See problem_of."""
     storage_id: str = ""
+    created_at: str | None = None
+    version: tuple[str | None, ...] | None = None
+    """Entity, project, collection and version in which a version has its home."""
     state: str | None = None
     is_of_sweep: bool = False
     typename: str = ""
@@ -46,8 +50,8 @@ class Present:
     """Field to value: tags, texts and flags."""
     texts: dict[str, str] = field(default_factory=dict)
     """Field to JSON text: config, summary, metadata."""
-    holders: dict[str, str | None] = field(default_factory=dict)
-    """Alias to the id of the version that has it, in the collection that the target names."""
+    holders: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """Collection and alias to the id of the version that has it."""
     broken: frozenset[str] = frozenset()
     """JSON fields that hold no JSON object."""
     is_ill: bool = False
@@ -63,27 +67,50 @@ class Present:
         if operation.form == "leaf":
             return leaf_at(self.leaves(operation.field), operation.path)
         if operation.form == "holder":
-            return self.holders.get(operation.path[0])
+            return self.holders.get((operation.target.collection, operation.path[0]))
         return self.values.get(operation.field)
+
+    def problem_of(self, target: Target) -> str | None:
+        """Says why this cannot be edited as what a target means, None where it can.
+
+        Edits of one name may mean different things: a run that was deleted and made anew is another
+        one, also where its id is the same.
+        """
+        if self.problem is not None:
+            return self.problem
+        noun = _NOUN[target.kind]
+        if target.storage_id and self.storage_id != target.storage_id:
+            how = "that one was renamed or deleted"
+            if target.kind == "run":
+                how = "it was moved, or its project renamed"
+            return f"{target} is another {noun} now: {how}"
+        made_at, held_at = parse_time(target.created_at), parse_time(self.created_at)
+        is_of_time = made_at is None or held_at == made_at
+        if target.kind == "artifact":
+            if is_of_time and self._is_version(target):
+                return None
+            return (
+                f"{target} is another version now: it was deleted and made anew, or its collection"
+                " or project renamed"
+            )
+        return (
+            None if is_of_time else f"{target} is another {noun} now: it was deleted and made anew"
+        )
+
+    def _is_version(self, target: Target) -> bool:
+        """Says whether this is the version that a target names.
+
+        Where only a collection is named, it may be one that the version is linked into.
+        """
+        version = target.name.partition(":")[2]
+        place = (target.entity, target.project, target.collection, version)
+        return not version or self.version in {None, place}
 
     def leaves(self, name: str) -> dict[str, Any]:
         """Returns what a JSON field holds; config without W&B's wrapping."""
         raw = parse_json(self.texts.get(name) or "{}")
         raw = raw if isinstance(raw, dict) else {}
         return unwrap_config(raw) if name == "config" else raw
-
-
-def slot_of(operation: Operation) -> Slot:
-    """Returns where an operation's value stands; that of an alias is the same for all versions."""
-    target = operation.target
-    if operation.form == "holder":
-        return (target.entity, target.project, collection_of(target), *operation.place)
-    return (*target.key, *operation.place)
-
-
-def collection_of(target: Target) -> str:
-    """Returns the collection in which an artifact's target stands."""
-    return target.name.partition(":")[0]
 
 
 async def read_present(
@@ -125,13 +152,7 @@ async def _read_runs(
 def _run(target: Target, node: Any) -> Present:
     if not isinstance(node, dict):
         return _missing(target, node)
-    problem = None
-    if target.storage_id and node["id"] != target.storage_id:
-        problem = f"{target} is another run now: it was moved, or its project renamed"
-    elif not _is_of_time(target, node):
-        problem = f"{target} is another run now: it was deleted and made anew"
-    elif node.get("readOnly"):
-        problem = f"{target} is read-only to this key"
+    problem = f"{target} is read-only to this key" if node.get("readOnly") else None
     texts = {"config": node.get("config") or "", "summary": node.get("summaryMetrics") or ""}
     values = {
         "tags": node.get("tags") or [],
@@ -143,8 +164,9 @@ def _run(target: Target, node: Any) -> Present:
         "stop": bool(node.get("stopped")),
     }
     return Present(
-        target, problem, node["id"], node.get("state"), bool(node.get("sweepName")), "Run",
-        values, texts, broken=_broken(texts),
+        target, problem, node["id"], node.get("createdAt"), state=node.get("state"),
+        is_of_sweep=bool(node.get("sweepName")), typename="Run", values=values, texts=texts,
+        broken=_broken(texts),
     )  # fmt: skip
 
 
@@ -180,7 +202,7 @@ async def _read_artifacts(
     )
     found = [_artifact(target, answer) for target, answer in zip(targets, answers, strict=True)]
     asked = {
-        (collection_of(operation.target), operation.path[0]): None
+        (operation.target.collection, operation.path[0]): None
         for group in groups
         for operation in group
         if operation.form == "holder"
@@ -194,17 +216,18 @@ async def _read_artifacts(
         {"entity": entity, "project": project},
     )
     holders = dict(zip(asked, answers, strict=True))
-    for present in found:
-        for (collection, alias), node in holders.items():
-            if collection != collection_of(present.target):
+    for present, group in zip(found, groups, strict=True):
+        for operation in group:
+            if operation.form != "holder":
                 continue
-            if not isinstance(node, dict):
-                if present.problem is None:
-                    lost = _missing(present.target, node)
-                    present.problem, present.is_ill = lost.problem, lost.is_ill
-                continue
-            membership = node.get("artifactMembership") or {}
-            present.holders[alias] = (membership.get("artifact") or {}).get("id")
+            place = (operation.target.collection, operation.path[0])
+            node = holders[place]
+            if isinstance(node, dict):
+                membership = node.get("artifactMembership") or {}
+                present.holders[place] = (membership.get("artifact") or {}).get("id")
+            elif present.problem is None:
+                lost = _missing(operation.target, node)
+                present.problem, present.is_ill = lost.problem, lost.is_ill
     return found
 
 
@@ -216,37 +239,15 @@ def _artifact(target: Target, node: Any) -> Present:
         "description": node.get("description"),
     }
     texts = {"metadata": node.get("metadata") or ""}
-    problem = None
-    if not _is_version(target, node):
-        problem = (
-            f"{target} is another version now: it was deleted and made anew, or its collection or"
-            " project renamed"
-        )
-    return Present(target, problem, node["id"], values=values, texts=texts, broken=_broken(texts))
-
-
-def _is_version(target: Target, node: Mapping[str, Any]) -> bool:
-    """Says whether the version that has an id is the one that is meant.
-
-    Where only a collection is named, it may be one that the version is linked into.
-    """
-    if not _is_of_time(target, node):
-        return False
-    collection, _, version = target.name.partition(":")
-    if not version:
-        return True
     source = node["artifactSequence"]
     place = source.get("project") or {}
-    return (
-        (place.get("entityName"), place.get("name"), source["name"], f"v{node.get('versionIndex')}")
-        == (target.entity, target.project, collection, version)
+    version = (
+        place.get("entityName"), place.get("name"), source["name"], f"v{node.get('versionIndex')}"
     )  # fmt: skip
-
-
-def _is_of_time(target: Target, node: Mapping[str, Any]) -> bool:
-    """Says whether something was created when the one that is meant was, where that is known."""
-    created_at = parse_time(target.created_at)
-    return created_at is None or parse_time(node.get("createdAt")) == created_at
+    return Present(
+        target, None, node["id"], node.get("createdAt"), version, values=values, texts=texts,
+        broken=_broken(texts),
+    )  # fmt: skip
 
 
 async def _read_collections(
@@ -265,16 +266,13 @@ async def _read_collections(
 def _collection(target: Target, node: Any) -> Present:
     if not isinstance(node, dict):
         return _missing(target, node)
-    problem = None
-    if target.storage_id and node["id"] != target.storage_id:
-        problem = f"{target} is another collection now: that one was renamed or deleted"
-    elif not _is_of_time(target, node):
-        problem = f"{target} is another collection now: it was deleted and made anew"
     values = {
         "tags": [tag["name"] for tag in nodes_of(node.get("tags"))],
         "description": node.get("description"),
     }
-    return Present(target, problem, node["id"], typename=node["__typename"], values=values)
+    return Present(
+        target, None, node["id"], node.get("createdAt"), typename=node["__typename"], values=values
+    )  # fmt: skip
 
 
 async def ask_each(

@@ -20,7 +20,6 @@ from wbsync.settings import is_same_server
 from wbsync.state import State
 from wbsync.writeback.merge import Policy
 from wbsync.writeback.overlay import show
-from wbsync.writeback.present import collection_of
 from wbsync.writeback.queue import LEFT_STATES, OPEN_STATES, Queue
 from wbsync.writeback.sending import Sender
 from wbsync.writeback.settling import Settling
@@ -59,7 +58,8 @@ class PushReport:
     push_id: str | None
     """None for a dry run."""
     outcome: str = "complete"
-    """complete, partial (something is not settled), or stopped (the budget is spent)."""
+    """complete, partial (something is not settled), or stopped (the budget is spent); of a dry run
+    as that of a push would be, should W&B take all that would be sent."""
     applied: int = 0
     """Operations that W&B holds now because of this push or one before it."""
     held: int = 0
@@ -73,7 +73,8 @@ class PushReport:
     to_send: int = 0
     """Of a dry run: operations that would be written."""
     unsettled: int = 0
-    """Operations among those meant that are not settled, from this push or from before."""
+    """Operations among those meant that are not settled, from this push or from before; of a dry
+    run those that a push would leave so."""
     things: int = 0
     requests: int = 0
     seconds: float = 0.0
@@ -143,7 +144,10 @@ async def push(
             if not dry_run:
                 show(root)
         report.unsettled = len(_chosen(queue, LEFT_STATES, chosen))
-        if report.unsettled and report.outcome == "complete" and not dry_run:
+        if dry_run:
+            settles = report.to_send + report.applied + report.held + report.dropped
+            report.unsettled -= settles
+        if report.unsettled and report.outcome == "complete":
             report.outcome = "partial"
         if report.push_id is not None:
             queue.end_push(report.push_id, report.outcome, report.requests)
@@ -200,9 +204,8 @@ def _things(entries: Iterable[Entry]) -> list[list[Entry]]:
     things: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
         kind, entity, project, name = entry.target.key
-        if kind == "artifact":
-            name = collection_of(entry.target)
-        things.setdefault((kind, entity, project, name), []).append(entry)
+        home = entry.target.collection if kind == "artifact" else name
+        things.setdefault((kind, entity, project, home), []).append(entry)
     return sorted(things.values(), key=lambda thing: thing[0].target.key[:3])
 
 

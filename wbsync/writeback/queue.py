@@ -31,8 +31,10 @@ from wbsync.lake import check_warehouse
 from wbsync.writeback.operations import MISSING, Operation, Target, apply, changes, check, same
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from wbsync.writeback.operations import Slot
 
 QUEUE_FILE = "queue.sqlite"
 STATES = ("pending", "sending", "applied", "conflict", "failed", "dropped")
@@ -52,7 +54,8 @@ CREATE TABLE IF NOT EXISTS operations (
     created_at TEXT, field TEXT NOT NULL, path TEXT NOT NULL, action TEXT NOT NULL,
     value TEXT, base TEXT, restore TEXT, restores_key INTEGER NOT NULL,
     state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, changed_at TEXT NOT NULL,
-    error TEXT, before TEXT, after TEXT, theirs TEXT, replaced TEXT, made_from INTEGER, push_id TEXT
+    error TEXT, before TEXT, after TEXT, theirs TEXT, replaced TEXT, made_from INTEGER,
+    push_id TEXT, takes_back INTEGER
 );
 CREATE INDEX IF NOT EXISTS operations_by_state ON operations (state);
 CREATE INDEX IF NOT EXISTS operations_by_target ON operations (kind, entity, project, name);
@@ -70,7 +73,7 @@ CREATE TABLE IF NOT EXISTS log (
 
 _OPERATION_COLUMNS = (
     "edit_id", "kind", "entity", "project", "name", "storage_id", "created_at", "field", "path",
-    "action", "value", "base", "restore", "restores_key", "state", "changed_at",
+    "action", "value", "base", "restore", "restores_key", "state", "changed_at", "takes_back",
 )  # fmt: skip
 
 
@@ -108,10 +111,11 @@ class Entry:
     """When it came into this state."""
     error: str | None
     before: Any
-    """Value that W&B held when it was sent; says something in sending and applied."""
+    """Value that W&B held when it was sent; says something in sending and applied, and of what
+    failed or is in conflict while it may still have arrived."""
     after: Any
-    """Value that was to be there; says something in sending and applied. Where it is the same as
-    `before`, W&B held it already."""
+    """Value that was to be there; says something where `before` does. Where it is the same as that,
+    W&B held it already."""
     theirs: Any
     """Value that W&B holds; says something in conflict."""
     replaced: str | None
@@ -125,6 +129,12 @@ class Entry:
     def target(self) -> Target:
         """What it changes."""
         return self.operation.target
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether it was sent, and W&B has not told what became of it."""
+        known = (self.before, self.after) != (MISSING, MISSING)
+        return self.state == "sending" or (self.state in {"failed", "conflict"} and known)
 
     @property
     def mine(self) -> Any:
@@ -189,10 +199,18 @@ class Queue:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_SCHEMA)
+            self._bring_up_to_date()
         except sqlite3.Error as error:
             raise WritebackError(
                 f"cannot open {self.path}: {error}; check the disk and the folder's permissions"
             ) from error
+
+    def _bring_up_to_date(self) -> None:
+        """Adds what queues of earlier versions lack."""
+        columns = self._select("SELECT name FROM pragma_table_info('operations')")
+        if ("takes_back",) not in columns:
+            with self._transaction() as connection:
+                connection.execute("ALTER TABLE operations ADD COLUMN takes_back INTEGER")
 
     @classmethod
     def held_by(cls, root: Path) -> Self | None:
@@ -288,15 +306,15 @@ class Queue:
         now: str,
     ) -> None:
         """Drops the conflicts that operations are an answer to."""
-        conflicts: dict[Any, list[Entry]] = {}
+        conflicts: dict[Slot, list[Entry]] = {}
         for entry in self._entries(connection, "o.state = 'conflict'", ()):
             if entry.operation.form != "set":
-                conflicts.setdefault((entry.target.key, entry.operation.place), []).append(entry)
+                conflicts.setdefault(entry.operation.slot, []).append(entry)
         if not conflicts:
             return
         for operation in operations:
             # Of several operations on one place, the first says what it was based on.
-            waiting = conflicts.pop((operation.target.key, operation.place), None)
+            waiting = conflicts.pop(operation.slot, None)
             if waiting and same(operation.base, waiting[-1].theirs, operation.form):
                 reason = f"replaced by edit {edit.edit_id}"
                 _move(connection, [Change(e.op_id, "dropped", reason) for e in waiting], now)
@@ -346,8 +364,8 @@ class Queue:
                 "SELECT o.op_id, o.edit_id, o.kind, o.entity, o.project, o.name, o.storage_id,"  # noqa: S608
                 " o.created_at, o.field, o.path, o.action, o.value, o.base, o.restore, o.state,"
                 " o.attempts, o.changed_at, o.error, o.before, o.after, o.theirs, o.replaced,"
-                " o.made_from, o.push_id, o.restores_key, e.who, e.why, e.origin, e.command,"
-                " e.undoes, e.base_url, e.made_at"
+                " o.made_from, o.push_id, o.restores_key, o.takes_back, e.who, e.why, e.origin,"
+                " e.command, e.undoes, e.base_url, e.made_at"
                 f" FROM operations o JOIN edits e USING (edit_id) WHERE {where} ORDER BY o.op_id"
                 " LIMIT ?",
                 (*parameters, -1 if limit is None else limit),
@@ -450,6 +468,22 @@ class Queue:
             for edit_id, made_at, who, why, origin, command, undoes, base_url, counts in rows
         ]
 
+    def taken_back(self) -> dict[int, str]:
+        """Returns the operations of which an undo is in force, and its edit.
+
+        It is not where it was dropped, or is itself taken back.
+        """
+        rows = self._select(
+            "SELECT op_id, takes_back, edit_id FROM operations"
+            " WHERE takes_back IS NOT NULL AND state <> 'dropped' ORDER BY op_id DESC"
+        )
+        found: dict[int, str] = {}
+        for op_id, taken, edit_id in rows:
+            # The latest first: what takes an undo back came after it.
+            if op_id not in found:
+                found[taken] = edit_id
+        return found
+
     def transition(self, changes: Iterable[Change], seen: Iterable[Entry] = ()) -> bool:
         """Moves operations to other states, all or none; `sending` counts an attempt.
 
@@ -498,25 +532,57 @@ class Queue:
         target, operation = dropped.target, dropped.operation
         if operation.form == "set" or dropped.state != "pending":
             return
+        # An alias is one place, whichever version of the collection has it.
+        names = "? <> ''" if operation.form == "holder" else "o.name = ?"
         later = self._entries(
             connection,
-            "o.kind = ? AND o.entity = ? AND o.project = ? AND o.name = ? AND o.field = ?"
+            f"o.kind = ? AND o.entity = ? AND o.project = ? AND {names} AND o.field = ?"
             " AND o.path = ? AND o.op_id > ? AND o.state = 'pending'",
-            (*target.key, operation.field, json.dumps(operation.path), dropped.op_id),
-            1,
-        )
-        if later and same(later[0].operation.base, dropped.mine, operation.form):
+            (
+                target.kind, target.entity, target.project, target.name, operation.field,
+                json.dumps(operation.path), dropped.op_id,
+            ),
+        )  # fmt: skip
+        follower = next((e for e in later if e.operation.slot == operation.slot), None)
+        if follower and same(follower.operation.base, dropped.mine, operation.form):
             connection.execute(
                 "UPDATE operations SET base = ? WHERE op_id = ?",
-                (_encode(operation.base), later[0].op_id),
+                (_encode(operation.base), follower.op_id),
             )
 
     def retry(self, op_ids: Collection[int]) -> int:
-        """Has operations that failed or are in conflict pushed again; returns their number."""
+        """Has operations that failed or are in conflict pushed again; returns their number.
+
+        Of one that may have arrived, the next push first finds out whether it has.
+        """
         with self._transaction() as connection:
             entries = self._chosen(connection, op_ids, ("failed", "conflict"), "retried")
-            _move(connection, [Change(e.op_id, "pending") for e in entries], _now())
+            changes = [
+                Change(
+                    e.op_id, "sending", before=e.before, after=e.after, replaced=e.replaced,
+                    made_from=e.made_from,
+                ) if e.may_have_arrived else Change(e.op_id, "pending")
+                for e in entries
+            ]  # fmt: skip
+            _move(connection, changes, _now())
         return len(entries)
+
+    def note(self, reasons: Mapping[int, str]) -> None:
+        """Writes down why operations that are on their way are not settled yet."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE operations SET error = ? WHERE op_id = ? AND state = 'sending'",
+                [(reason, op_id) for op_id, reason in reasons.items()],
+            )
+
+    def first_sent(self, op_id: int) -> datetime:
+        """Returns when an operation that is on its way was sent first."""
+        rows = self._select(
+            "SELECT min(at) FROM log WHERE op_id = ?1 AND to_state = 'sending' AND line > coalesce("
+            "(SELECT max(line) FROM log WHERE op_id = ?1 AND to_state = 'pending'), 0)",
+            (op_id,),
+        )
+        return datetime.fromisoformat(rows[0][0])
 
     def resolve(self, op_ids: Collection[int], side: str) -> int:
         """Settles conflicts for one side; returns their number.
@@ -524,7 +590,7 @@ class Queue:
         Args:
             op_ids: Which.
             side: `mine` pushes the operation over the value that W&B was found to hold, and no
-                other; `theirs` drops it.
+                other, several on one place in their order; `theirs` drops it.
 
         Raises:
             EditError: One of them is no conflict.
@@ -534,9 +600,15 @@ class Queue:
         with self._transaction() as connection:
             entries = self._chosen(connection, op_ids, ("conflict",), "resolved")
             if side == "mine":
+                # What a place was last found to hold is what was shown of it.
+                shown = {e.operation.slot: e.theirs for e in entries}
                 connection.executemany(
-                    "UPDATE operations SET base = theirs WHERE op_id = ?",
-                    [(e.op_id,) for e in entries if e.operation.form != "set"],
+                    "UPDATE operations SET base = ? WHERE op_id = ?",
+                    [
+                        (_encode(shown[e.operation.slot]), e.op_id)
+                        for e in entries
+                        if e.operation.form != "set"
+                    ],
                 )
                 _move(connection, [Change(e.op_id, "pending") for e in entries], _now())
             else:
@@ -667,20 +739,20 @@ def _row(operation: Operation, edit_id: str, now: str) -> tuple[Any, ...]:
         edit_id, target.kind, target.entity, target.project, target.name, target.storage_id,
         target.created_at, operation.field, json.dumps(operation.path), operation.action,
         _encode(operation.value), _encode(operation.base), operation.restore,
-        operation.restores_key, "pending", now,
+        operation.restores_key, "pending", now, operation.takes_back,
     )  # fmt: skip
 
 
 def _entry(row: tuple[Any, ...], edits: dict[str, Edit]) -> Entry:
     edit_id = row[1]
     if edit_id not in edits:
-        who, why, origin, command, undoes, base_url, made_at = row[25:]
+        who, why, origin, command, undoes, base_url, made_at = row[26:]
         edits[edit_id] = Edit(
             who, why, origin, command, undoes, base_url, edit_id, datetime.fromisoformat(made_at)
         )
     operation = Operation(
         Target(*row[2:8]), row[8], row[10], _decode(row[11]), _decode(row[12]),
-        tuple(json.loads(row[9])), row[13], bool(row[24]),
+        tuple(json.loads(row[9])), row[13], bool(row[24]), row[25],
     )  # fmt: skip
     return Entry(
         row[0], edits[edit_id], operation, row[14], row[15], datetime.fromisoformat(row[16]),
@@ -699,7 +771,8 @@ def _move(connection: sqlite3.Connection, changes: Iterable[Change], now: str) -
     connection.executemany(
         "UPDATE operations SET state = ?1, changed_at = ?2, error = ?3, before = ?4, after = ?5,"
         " theirs = ?6, replaced = ?7, made_from = ?8, push_id = coalesce(?9, push_id),"
-        " attempts = attempts + (?1 = 'sending') WHERE op_id = ?10",
+        " attempts = attempts + (?1 = 'sending' AND state IN ('pending', 'sending'))"
+        " WHERE op_id = ?10",
         (
             (
                 c.state, now, c.error, _encode(c.before), _encode(c.after), _encode(c.theirs),

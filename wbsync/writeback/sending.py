@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from wbsync.api import batch_document
 from wbsync.api.client import TRANSIENT
 from wbsync.errors import ApiError, BudgetSpentError, GraphQLError, RateLimitedError, Retryable
-from wbsync.writeback.present import collection_of, named_in
+from wbsync.writeback.present import named_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from wbsync.api import Client
-    from wbsync.writeback.merge import Key, Merged
+    from wbsync.writeback.merge import Key, Merged, Verdict
     from wbsync.writeback.operations import Operation
     from wbsync.writeback.present import Present
 
@@ -58,10 +58,17 @@ class Refusal:
     """Whether the server has refused it, and would again; else nobody knows whether it was done."""
     is_trouble: bool = False
     """Whether the server seems ill: it is better to wait a moment."""
-    is_shared: bool = False
-    """Whether the mutation was several operations' together."""
+    op_ids: frozenset[int] = frozenset()
+    """Operations of the mutation."""
+    is_partial: bool = False
+    """Whether the operation has other mutations, of which some may have been done."""
     is_astray: bool = False
     """Whether W&B wrote it elsewhere than was meant: nothing more may be sent."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the mutation was several operations' together."""
+        return len(self.op_ids) > 1
 
 
 class Sender:
@@ -85,10 +92,11 @@ class Sender:
             for batch in self._batches(alike):
                 told = await self._send_batch(template, batch)
                 for call, answer in zip(batch, told, strict=True):
-                    refusal = answer and replace(answer, is_shared=len(call.op_ids) > 1)
+                    refusal = answer and replace(answer, op_ids=frozenset(call.op_ids))
                     for op_id in call.op_ids:
-                        # An operation may need several mutations; one that failed counts.
-                        outcome[op_id] = outcome.get(op_id) or refusal
+                        outcome[op_id] = (
+                            _joined(outcome[op_id], refusal) if op_id in outcome else refusal
+                        )
                 if any(answer is not None and answer.is_astray for answer in told):
                     return outcome
         return outcome
@@ -130,6 +138,19 @@ class Sender:
         return [_problem(call, data.get(f"r{i}")) for i, call in enumerate(batch)]
 
 
+def _joined(one: Refusal | None, other: Refusal | None) -> Refusal | None:
+    """Returns what became of an operation that needs several mutations: one that failed counts."""
+    counts = one or other
+    if counts is None:
+        return None
+    both_refused = one is not None and other is not None and one.is_final and other.is_final
+    return replace(
+        counts,
+        is_partial=not both_refused,
+        op_ids=counts.op_ids | (other.op_ids if other else set()),
+    )
+
+
 def _is_final(error: ApiError) -> bool:
     """Says whether the server has understood and refused."""
     if isinstance(error, Retryable):
@@ -160,7 +181,7 @@ def _problem(call: Call, payload: Any) -> Refusal | None:
 
 def build_calls(merged: Merged, presents: Mapping[Key, Present]) -> list[Call]:
     """Returns the mutations that write what a merge found to be written."""
-    sent: dict[tuple[Key, str], list[int]] = {}
+    sent: dict[tuple[Key, str], list[Verdict]] = {}
     movers: dict[Any, list[int]] = {}
     for verdict in merged.verdicts:
         operation = verdict.entry.operation
@@ -170,15 +191,18 @@ def build_calls(merged: Merged, presents: Mapping[Key, Present]) -> list[Call]:
             movers.setdefault(_alias_of(operation), []).append(verdict.entry.op_id)
         else:
             place = (operation.target.key, operation.field)
-            sent.setdefault(place, []).append(verdict.entry.op_id)
+            sent.setdefault(place, []).append(verdict)
 
     calls: list[Call] = []
     for key in dict.fromkeys([*merged.values, *merged.texts]):
         present = presents[key]
         fields = {**merged.values.get(key, {}), **merged.texts.get(key, {})}
-        op_ids = {name: sent.get((key, name), []) for name in fields}
-        builder = {"run": _run_calls, "artifact": _artifact_calls}.get(key[0], _collection_calls)
-        calls += builder(present, fields, op_ids)
+        verdicts = {name: sent.get((key, name), []) for name in fields}
+        if key[0] == "artifact_collection":
+            calls += _collection_calls(present, fields, verdicts)
+            continue
+        op_ids = {name: [v.entry.op_id for v in found] for name, found in verdicts.items()}
+        calls += (_run_calls if key[0] == "run" else _artifact_calls)(present, fields, op_ids)
     for operation, held in merged.holders.values():
         calls.append(_alias_call(operation, held, tuple(movers[_alias_of(operation)])))
     return calls
@@ -219,14 +243,15 @@ def _artifact_calls(
 
 
 def _collection_calls(
-    present: Present, fields: dict[str, Any], op_ids: Mapping[str, list[int]]
+    present: Present, fields: dict[str, Any], verdicts: Mapping[str, Sequence[Verdict]]
 ) -> Iterator[Call]:
     if "description" in fields:
         kind = "Portfolio" if present.typename == "ArtifactPortfolio" else "Sequence"
         values = {
             f"artifact{kind}ID": present.storage_id, "description": fields["description"] or "",
         }  # fmt: skip
-        yield Call(f"edit_{kind.lower()}s", {"input": values}, tuple(op_ids["description"]))
+        op_ids = tuple(v.entry.op_id for v in verdicts["description"])
+        yield Call(f"edit_{kind.lower()}s", {"input": values}, op_ids)
     if "tags" in fields:
         target = present.target
         place = {
@@ -237,12 +262,17 @@ def _collection_calls(
         for template, tags in zip(templates, _tag_changes(present, fields["tags"]), strict=True):
             for start in range(0, len(tags), MAX_TAGS_PER_CALL):
                 part = tags[start : start + MAX_TAGS_PER_CALL]
-                yield Call(template, {"input": {**place, "tags": part}}, tuple(op_ids["tags"]))
+                op_ids = tuple(
+                    v.entry.op_id
+                    for v in verdicts["tags"]
+                    if any(tag["tagName"] in set(v.before) ^ set(v.after) for tag in part)
+                )
+                yield Call(template, {"input": {**place, "tags": part}}, op_ids)
 
 
 def _alias_of(operation: Operation) -> tuple[str, ...]:
     target = operation.target
-    return (target.entity, target.project, collection_of(target), operation.path[0])
+    return (target.entity, target.project, target.collection, operation.path[0])
 
 
 def _alias_call(operation: Operation, held: str | None, op_ids: tuple[int, ...]) -> Call:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wbsync.errors import EditError
@@ -32,7 +32,8 @@ class Undone:
 def undo(queue: Queue, which: str | None, who: str, *, why: str = "") -> Undone:
     """Queues what takes back an edit or a push.
 
-    Operations that W&B held already when they were pushed are left: nobody has changed anything.
+    Operations that W&B held already when they were pushed are left: nobody has changed anything. So
+    are those that were taken back before, with their edit or their push, unless that was undone.
 
     Args:
         queue: Where.
@@ -47,25 +48,30 @@ def undo(queue: Queue, which: str | None, who: str, *, why: str = "") -> Undone:
     entries = queue.entries(edit_id=which) or queue.entries(push_id=which)
     if not entries:
         raise EditError(f"there is no edit or push {which}; see `wbsync queue log`")
-    for edit, counts in queue.edits():
-        if edit.undoes == which and set(counts) - {"dropped"}:
-            raise EditError(f"{which} was taken back already, by edit {edit.edit_id}")
     if any(entry.state == "sending" for entry in entries):
         raise EditError(f"of {which} it is unknown what arrived; push first, which finds out")
     is_edit = entries[0].edit.edit_id == which
     waiting = [e.op_id for e in entries if is_edit and e.state in {"pending", "conflict", "failed"}]
+    taken_back = queue.taken_back()
     inverses: list[Operation] = []
     cannot: list[str] = []
+    before: set[str] = set()
     for entry in reversed(entries):
         operation = entry.operation
         if entry.state != "applied" or same(entry.before, entry.after, operation.form):
             continue
+        if entry.op_id in taken_back:
+            before.add(taken_back[entry.op_id])
+            continue
         try:
-            inverses.append(
-                inverse(operation, entry.before, entry.after, entry.replaced, entry.made_from)
-            )
+            undone = inverse(
+                operation, entry.before, entry.after, entry.replaced, entry.made_from
+            )  # fmt: skip
+            inverses.append(replace(undone, takes_back=entry.op_id))
         except EditError as error:
             cannot.append(str(error))
+    if before and not inverses and not waiting:
+        raise EditError(f"{which} was taken back already, by edit {', '.join(sorted(before))}")
     edit = Edit(
         who, why or f"takes back {which}", "undo", f"wbsync undo {which}", undoes=which,
         base_url=entries[0].edit.base_url,
