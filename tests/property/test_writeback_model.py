@@ -7,6 +7,7 @@ the runs on the server and the states of all operations are what the model says.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import tempfile
@@ -41,14 +42,14 @@ LEAVES = {
     "opt.x": ("config", ("opt", "x")), "acc": ("summary", ("acc",)),
 }  # fmt: skip
 TEXTS = {"notes": "notes", "name": "display_name"}
-VALUES = st.sampled_from([0, 1, 2**60 + 1, "x", None, True, [1], {"k": 1}])
+VALUES = st.sampled_from([0, 1, 2**60 + 1, "x ☃", None, True, [1], {"k": 1}])
 WORDS = st.sampled_from(["n", "m", "☃", "x y"])
 TAGS = st.sampled_from(["a", "b", "c"])
 
 _numbers = count()
 
 
-@dataclass
+@dataclass(eq=False)
 class Op:
     """An operation as the model knows it."""
 
@@ -61,7 +62,36 @@ class Op:
     before: Any = None
     after: Any = None
     theirs: Any = None
-    push: int | None = None
+    replaced: Any = None
+    """The key of config that it took away, with its wrapping."""
+    restore: Any = None
+    """The key of config that it brings back."""
+    takes_back: Op | None = None
+
+
+def write(documents: dict[str, Any], place: str, value: Any, restore: Any = None) -> Any:
+    """Writes a leaf as the rules say, which leave all else as it is; returns a key that goes."""
+    if place == "lr":
+        config = documents["config"]
+        if value is MISSING:
+            return config.pop("lr")
+        if "lr" in config:
+            config["lr"]["value"] = value
+        else:
+            config["lr"] = restore or {"value": value, "desc": None}
+        return None
+    holder = documents["summary"] if place == "acc" else documents["config"]["opt"]["value"]
+    key = place.rpartition(".")[2]
+    if value is MISSING:
+        del holder[key]
+    else:
+        holder[key] = value
+    return None
+
+
+def raw(document: dict[str, Any]) -> str:
+    """Returns the text that W&B is to hold, to the byte."""
+    return json.dumps(document, ensure_ascii=False).replace('"_wandb": 0', f'"_wandb": {INTERNAL}')
 
 
 def effect(op: Op, value: Any) -> Any:
@@ -95,19 +125,22 @@ class Writeback(RuleBasedStateMachine):
         self.root = Path(self.folder.name) / "w"
         self.credentials = resolve_credentials(self.sandbox.api_key, self.sandbox.base_url)
         self.remote: dict[str, dict[str, Any]] = {}
+        self.documents: dict[str, dict[str, Any]] = {}
+        """Run to its config and summary as W&B holds them, with all wrapping and in their order."""
         self.targets: dict[str, Target] = {}
         for run in RUNS:
             self.remote[run] = {
                 "tags": {"a"}, "notes": "n", "name": "d", "lr": 0, "opt.m": 1, "opt.x": MISSING,
                 "acc": MISSING,
             }  # fmt: skip
+            self.documents[run] = {"config": copy.deepcopy(CONFIG), "summary": {}}
             made = self.insist(
                 lambda run=run: self.account.upsert(
-                    self.project, run, state="finished", tags=["a"], notes="n", displayName="d",
-                    config=CONFIG, summaryMetrics={},
+                    self.project, run, state="finished", tags=["a"], notes="n", displayName="d"
                 )
-            )  # fmt: skip
+            )
             self.targets[run] = Target("run", "sandbox", self.project, run, made["id"])
+            self.rewrite_documents(run)
         open_warehouse(self.root)
         self.warehouse = wbsync.open(self.root)
         self.seen: dict[str, dict[str, Any]] = {}
@@ -259,13 +292,12 @@ class Writeback(RuleBasedStateMachine):
 
     def merge(self, policy: str) -> None:
         """Does what the rules say."""
-        for run in RUNS:
-            for place in ("tags", *PLACES):
-                chain = [
-                    o for o in self.ops if (o.run, o.place, o.state) == (run, place, "pending")
-                ]
-                if chain:
-                    self.merge_chain(chain, policy)
+        chains: dict[tuple[str, str], list[Op]] = {}
+        for op in self.ops:
+            if op.state == "pending":
+                chains.setdefault((op.run, op.place), []).append(op)
+        for chain in chains.values():
+            self.merge_chain(chain, policy)
 
     def merge_chain(self, chain: list[Op], policy: str) -> None:
         """Merges operations on one place."""
@@ -286,6 +318,9 @@ class Writeback(RuleBasedStateMachine):
         for op in chain[start:]:
             op.before, held = held, effect(op, held)
             op.state, op.after = "applied", held
+            if place in LEAVES and not equal(op.before, held):
+                restore = op.restore if policy != "mine" or found else None
+                op.replaced = write(self.documents[run], place, held, copy.deepcopy(restore))
         self.remote[run][place] = held
 
     @precondition(lambda self: self.pushes)
@@ -301,19 +336,30 @@ class Writeback(RuleBasedStateMachine):
             undone = undo(self.queue, None, "me")
         except EditError as error:
             assert "already" in str(error)  # noqa: PT017
+            assert any(self.is_taken_back(self.ops[i - 1]) for i in mine)
             return
         queued = 0
         for index in reversed(mine):
             op = self.ops[index - 1]
-            if equal(op.before, op.after):
+            if equal(op.before, op.after) or self.is_taken_back(op):
                 continue
             queued += 1
             back = {"add": "remove", "remove": "add"}.get(op.action, "set")
             value = op.value if op.place == "tags" else op.before
             if value is MISSING:
                 back = "unset"
-            self.ops.append(Op(op.run, op.place, back, value, op.after))
+            restore = copy.deepcopy(op.replaced)
+            self.ops.append(
+                Op(op.run, op.place, back, value, op.after, restore=restore, takes_back=op)
+            )
         assert undone.queued == queued
+
+    def is_taken_back(self, op: Op) -> bool:
+        """Says whether an undo of an operation is in force."""
+        return any(
+            undo.takes_back is op and undo.state != "dropped" and not self.is_taken_back(undo)
+            for undo in self.ops
+        )
 
     # What a colleague does
 
@@ -336,23 +382,22 @@ class Writeback(RuleBasedStateMachine):
     )  # fmt: skip
     def reset(self, run: str, place: str, value: Any) -> None:
         """Sets a leaf, or takes it away."""
+        if value is MISSING and self.remote[run][place] is MISSING:
+            return
         self.remote[run][place] = value
-        config, summary = self.as_fields(run)
-        self.insist(
-            lambda: self.account.edit(self.project, run, config=config, summaryMetrics=summary)
-        )
+        theirs = {"more": [1.0, 2], "value": value, "desc": "theirs"}
+        write(self.documents[run], place, value, theirs)
+        self.rewrite_documents(run)
 
-    def as_fields(self, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns config and summary as W&B holds them."""
-        values = self.remote[run]
-        config = {"_wandb": CONFIG["_wandb"], "opt": {"desc": "d", "value": {}}}
-        if values["lr"] is not MISSING:
-            config["lr"] = {"desc": None, "value": values["lr"]}
-        for key in ("m", "x"):
-            if values[f"opt.{key}"] is not MISSING:
-                config["opt"]["value"][key] = values[f"opt.{key}"]
-        summary = {} if values["acc"] is MISSING else {"acc": values["acc"]}
-        return config, summary
+    def rewrite_documents(self, run: str) -> None:
+        """Writes config and summary whole, as others do."""
+        documents = self.documents[run]
+        self.insist(
+            lambda: self.account.change(
+                "upsertBucket", "UpsertBucketInput", "inserted", id=self.targets[run].storage_id,
+                config=raw(documents["config"]), summaryMetrics=raw(documents["summary"]),
+            )
+        )  # fmt: skip
 
     # What must hold
 
@@ -368,22 +413,15 @@ class Writeback(RuleBasedStateMachine):
             values = self.remote[run]
             assert set(held["tags"]) == values["tags"]
             assert (held["notes"], held["displayName"]) == (values["notes"], values["name"])
-            config, summary = self.as_fields(run)
-            found = json.loads(held["config"])
-            for key, wanted in config.items():
-                assert repr(found.pop(key)["value"]) == repr(wanted["value"]) or key == "opt"
-            assert found == {}
-            opt = json.loads(held["config"])["opt"]
-            assert opt["desc"] == "d"
-            assert sorted(map(repr, opt["value"].items())) == sorted(
-                map(repr, config["opt"]["value"].items())
-            )
-            assert repr(json.loads(held["summaryMetrics"])) == repr(summary)
+            assert held["config"] == raw(self.documents[run]["config"])
+            assert held["summaryMetrics"] == raw(self.documents[run]["summary"])
 
 
+INTERNAL = '{"value":{"t" : {"1": [1,2]}, "e": 1e-3, "n": 1.0E5}}'
+"""W&B's own part of a config, as no program of ours would write it."""
 CONFIG: dict[str, Any] = {
-    "_wandb": {"value": {"t": {"1": [1]}}}, "lr": {"desc": None, "value": 0},
-    "opt": {"desc": "d", "value": {"m": 1}},
+    "_wandb": 0, "lr": {"desc": None, "value": 0}, "opt": {"desc": "d", "value": {"m": 1}},
+    "kept": {"value": [2**60, "é"], "extra": 1},
 }  # fmt: skip
 
 WEATHERS = {
