@@ -151,6 +151,7 @@ class Warehouse:
         stop: bool = False,
         reason: str = "",
         dry_run: bool = False,
+        over_conflicts: bool = False,
     ) -> Edited:
         """Queues the same change of some runs, artifacts or collections; `push` sends it.
 
@@ -172,11 +173,14 @@ class Warehouse:
             stop: Whether live runs are asked to stop.
             reason: What for, for the audit trail.
             dry_run: Whether to work it out alone; the answer's `plan` says what would change.
+            over_conflicts: Whether it takes the place of conflicts that wait where it changes
+                something: it is then written over what W&B was found to hold there.
 
         Raises:
             EditError: W&B would not take it, or something that is named is unknown.
             FilterError: The filter cannot be used.
         """
+        from wbsync.writeback.accepting import face_conflicts
         from wbsync.writeback.assignments import build_assignments
         from wbsync.writeback.editing import plan_edit
 
@@ -186,6 +190,8 @@ class Warehouse:
             stop=stop,
         )  # fmt: skip
         plan = plan_edit(self._open(), kind, path, assignments, filters=filters, names=names)
+        if over_conflicts:
+            face_conflicts(self.root, plan)
         return self._accept(plan, "python", reason, dry_run)
 
     def edit_sql(
@@ -277,6 +283,31 @@ class Warehouse:
                 self.root, credentials, chosen=chosen, limit=limit, policy=policy, dry_run=dry_run
             )
         )
+
+    def resolve(self, side: str, op_ids: Iterable[int] | None = None) -> int:
+        """Settles conflicts for one side; the table `edits` lists them.
+
+        Args:
+            side: `mine` pushes the edits over what W&B was found to hold, and no other; `theirs`
+                drops them.
+            op_ids: Which operations; None for all that are in conflict.
+
+        Returns:
+            The number of operations that are settled.
+
+        Raises:
+            EditError: One of them is no conflict.
+            WarehouseError: There is no warehouse.
+        """
+        from wbsync.writeback import Queue
+        from wbsync.writeback.overlay import show
+
+        with Queue(self.root) as queue:
+            chosen = [e.op_id for e in queue.entries(["conflict"])] if op_ids is None else [*op_ids]
+            count = queue.resolve(chosen, side)
+        if count:
+            show(self.root)
+        return count
 
     def undo(self, which: str | None = None, *, why: str = "") -> Undone:
         """Queues what takes back a push or an edit.

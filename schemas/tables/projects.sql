@@ -6,6 +6,7 @@ CREATE TABLE projects (
     internal_id VARCHAR, -- W&B's numeric project id, stable across renames.
     description VARCHAR, -- Description.
     access VARCHAR, -- Who may see it, as W&B names it.
+    is_read_only BOOLEAN, -- Whether this key may only read it.
     created_at TIMESTAMP, -- When it was created.
     updated_at TIMESTAMP, -- When W&B says it last changed.
     run_count BIGINT, -- Runs that W&B claims at the last sync.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import wandb
 
 api = wandb.Api()
+project = sys.argv[1] if len(sys.argv) > 1 else "sandbox/main"
 runs = {}
-for run in api.runs("sandbox/main"):
-    whole = api.run(f"sandbox/main/{run.id}")
+for run in api.runs(project):
+    whole = api.run(f"{project}/{run.id}")
     runs[run.id] = {
         "name": whole.name,
         "state": whole.state,

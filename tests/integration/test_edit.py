@@ -17,7 +17,7 @@ import pytest
 import wbsync
 from wbsync.errors import EditError, QueryError, StatementRefusedError, WbsyncError
 from wbsync.sandbox.process import Sandbox
-from wbsync.writeback import MISSING, Queue, overlay
+from wbsync.writeback import MISSING, Edit, Operation, Queue, Target, overlay
 from wbsync.writeback.accepting import accept
 from wbsync.writeback.assignments import build_assignments
 from wbsync.writeback.editing import plan_edit
@@ -607,3 +607,130 @@ def test_what_is_queued_is_told_whatever_becomes_of_the_tables(
         accept(place.root, plan, origin="cli", tell=lambda e: told.append(e.edit_id))
     assert told[0] is not None
     assert told[0] != "shown"
+
+
+def test_the_sdk_reads_back_what_sql_and_files_have_set(
+    place: Place, run_script: Callable[..., Any], tmp_path: Path
+) -> None:
+    """After a push: an UPDATE, and a CSV, JSON lines and Parquet file, as what was meant."""
+    project = "sandbox/ways"
+    for index in range(4):
+        place.account.upsert(
+            "ways", f"r{index}", state="finished", tags=["a"], notes="fine", displayName="n",
+            config=CONFIG, summaryMetrics={"acc": 0.5},
+        )  # fmt: skip
+    assert place.cli("sync", project).returncode == 0
+    sql = (
+        "UPDATE runs SET tags = list_append(tags, 'it''s 🦊'), notes = notes || ' checked\n☃',"
+        " config.epochs = config.epochs + 1, config['it''s \"odd\"/~1'] = NULL, group_name = 'g',"
+        " summary.acc = 0.75, config.big = config.big"
+        " WHERE project = 'ways' AND run_id = 'r0'"
+    )
+    row = {
+        "run_id": "r2", "add_tags": ["x, y", "☃"], "config.optimizer.lr": 2**60 + 1,
+        "config.new": {"deep": [None, True]}, "summary.acc": 1e-7, "job_type": "t",
+    }  # fmt: skip
+    (tmp_path / "e.csv").write_text(
+        "run_id,tags,notes,config.seven,config.lr,config.name\n"
+        'r1,"b,c","two\nlines, ""x""",8,,007\n'
+    )
+    (tmp_path / "e.jsonl").write_text(json.dumps(row))
+    table = pa.table({
+        "path": [f"{project}/r3"], "display_name": ["größer"], "config.lr": [float("inf")],
+        "config.epochs": [7], "remove_tags": [["a"]], "append_notes": ["!"],
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "e.parquet")
+    files = [tmp_path / name for name in ("e.csv", "e.jsonl", "e.parquet")]
+    done = [
+        place.cli("edit", "sql", sql, "--yes"),
+        *(place.cli("edit", "import", str(f), "--project", project, "--yes") for f in files),
+        place.cli("push"),
+    ]
+    assert [d.returncode for d in done] == [0] * 5, "".join(d.stderr for d in done)
+    runs = run_script("read_runs.py", place.sandbox, tmp_path, project)
+    first = {k: v for k, v in CONFIG.items() if not k.startswith("it")} | {"epochs": 4}
+    assert runs["r0"]["config"] == first
+    assert (runs["r0"]["tags"], runs["r0"]["notes"]) == (["a", "it's 🦊"], "fine checked\n☃")
+    assert (runs["r0"]["group"], runs["r0"]["summary"]["acc"]) == ("g", 0.75)
+    assert runs["r1"]["config"] == CONFIG | {"seven": 8, "name": "007"}
+    assert (sorted(runs["r1"]["tags"]), runs["r1"]["notes"]) == (["b", "c"], 'two\nlines, "x"')
+    assert runs["r2"]["config"] == CONFIG | {
+        "optimizer": CONFIG["optimizer"] | {"lr": 2**60 + 1}, "new": {"deep": [None, True]},
+    }  # fmt: skip
+    assert (sorted(runs["r2"]["tags"]), runs["r2"]["job_type"]) == (["a", "x, y", "☃"], "t")
+    assert runs["r2"]["summary"]["acc"] == 1e-7
+    assert runs["r3"]["config"] == CONFIG | {"lr": "Infinity", "epochs": 7}
+    assert (runs["r3"]["name"], runs["r3"]["tags"], runs["r3"]["notes"]) == ("größer", [], "fine!")
+
+
+def test_where_the_key_may_only_read_edits_are_refused(
+    place: Place, account_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A public project of others: before anything is queued; what is queued fails, and is kept."""
+    place.account.upsert("public", "r", state="finished", tags=["a"], config={"lr": {"value": 1}})
+    ids = place.account.projects()
+    place.account.change(
+        "upsertModel", "UpsertModelInput", "model { id }", name="public", entityName="sandbox",
+        access="USER_READ",
+    )  # fmt: skip
+    assert "public" in ids
+    key = "e" * 40
+    place.account.admin("users", username="eve", api_key=key)
+    keys = {"api_key": key, "base_url": place.sandbox.base_url}
+    root = tmp_path / "w"
+    with wbsync.open(root) as warehouse:
+        assert warehouse.sync("sandbox/public", only=["runs"], **keys).outcome == "complete"
+        changes = {"names": ["r"], "add_tags": ["x"]}
+        with pytest.raises(EditError, match="sandbox/public: this key may only read"):
+            warehouse.edit("runs", "sandbox/public", **changes)
+        with pytest.raises(EditError, match="may only read"):
+            warehouse.edit_sql("UPDATE runs SET notes = 'x' WHERE run_id = 'r'")
+        run = wbsync.Api(warehouse=root).run("sandbox/public/r")
+        run.tags.append("x")
+        with pytest.raises(EditError, match="may only read"):
+            run.update()
+    with Queue(root) as queue:
+        assert queue.entries() == []
+        target = Target("run", "sandbox", "public", "r")
+        queue.add(Edit("eve"), [Operation(target, "tags", "add", "x", ["a"])])
+        with wbsync.open(root) as warehouse:
+            assert warehouse.push(dry_run=True, **keys).outcome == "partial"
+            report = warehouse.push(**keys)
+        assert (report.failed, report.requests) == (1, 1)
+        assert "read-only to this key" in (queue.entries()[0].error or "")
+    assert place.account.run("public", "r", "tags")["tags"] == ["a"]
+
+
+def test_conflicts_are_settled_from_python(
+    place: Place, warehouse: wbsync.warehouse.Warehouse
+) -> None:
+    """For a side, or by an edit over them; runs are stopped and requeued, registries refused."""
+    for name, state in (("live", "running"), ("dead", "failed"), ("odd", "finished")):
+        place.account.upsert("settled", name, state=state, notes="n", displayName="d")
+    warehouse.sync("sandbox/settled")
+    changes = {"names": ["odd"], "values": {"notes": "mine", "display_name": "mine"}}
+    warehouse.edit("runs", "sandbox/settled", **changes)
+    place.account.edit("settled", "odd", notes="theirs", displayName="theirs")
+    assert warehouse.push().conflicts == 2
+    listed = warehouse.sql("SELECT op_id FROM edits WHERE state = 'conflict' AND field = 'notes'")
+    assert warehouse.resolve("mine", [listed.fetchall()[0][0]]) == 1
+    with pytest.raises(EditError, match="no side"):
+        warehouse.resolve("ours")
+    again = changes | {"values": {"display_name": "again"}}
+    warehouse.edit("runs", "sandbox/settled", **again, over_conflicts=True)
+    assert warehouse.push().outcome == "complete"
+    held = place.account.run("settled", "odd", "notes displayName")
+    assert held == {"notes": "mine", "displayName": "again"}
+    assert warehouse.resolve("theirs") == 0
+
+    api = wbsync.Api(warehouse=warehouse)
+    api.run("sandbox/settled/live").stop()
+    api.run("sandbox/settled/odd").stop()
+    assert api.run("sandbox/settled/dead").update_state("pending")
+    with pytest.raises(EditError, match="pending or failed"):
+        api.run("sandbox/settled/dead").update_state("finished")
+    assert warehouse.push().applied == 2
+    assert place.account.run("settled", "live", "stopped")["stopped"]
+    assert place.account.run("settled", "dead", "state")["state"] == "pending"
+    with pytest.raises(EditError, match="is a registry"):
+        warehouse.edit("collections", "sandbox/wandb-registry-model", names=["m"], add_tags=["x"])

@@ -331,8 +331,7 @@ def test_a_name_that_nothing_is_called_is_no_empty_answer(
 
 
 READ_ONLY = (
-    "run.delete(delete_artifacts=True)", "run.stop()",
-    "run.upload_file('x')", "run.update_state('failed')", "run.use_artifact(None)",
+    "run.delete(delete_artifacts=True)", "run.upload_file('x')", "run.use_artifact(None)",
     "run.log_artifact(None)", "setattr(run, 'state', 'failed')", "setattr(run, 'config', {})",
     "artifact.delete()", "artifact.link('x')", "setattr(artifact, 'ttl', None)",
     "artifact.add_file('x')", "collection.delete()",

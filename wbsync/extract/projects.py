@@ -28,6 +28,7 @@ def build_project_rows(
                 "internal_id": None if node.get("internalId") is None else str(node["internalId"]),
                 "description": node.get("description"),
                 "access": node.get("access"),
+                "is_read_only": node.get("readOnly"),
                 "created_at": parse_time(node.get("createdAt")),
                 "updated_at": parse_time(node.get("updatedAt")),
                 "run_count": as_int(node.get("runCount")),

@@ -16,7 +16,6 @@ from wbsync.offline.listing import Held
 from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, instant, refuse
 from wbsync.writeback.objects import (
-    accept_changes,
     changes_of_leaves,
     changes_of_tags,
     changes_of_text,
@@ -355,7 +354,7 @@ class Artifact(Record):
                 target, "metadata", parse_json(row["metadata"]) or {}, attrs["metadata"] or {}
             ),
         ]
-        accept_changes(self._reader.root, operations)
+        self._reader.queue(operations)
         self._row = {
             **row, "aliases": list(attrs["aliases"]), "tags": json.dumps(attrs["tags"] or []),
             "description": attrs["description"],

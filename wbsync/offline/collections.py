@@ -11,7 +11,7 @@ from wbsync.offline.artifacts import Artifact, read_versions
 from wbsync.offline.listing import Held
 from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, instant, refuse
-from wbsync.writeback.objects import accept_changes, changes_of_tags, changes_of_text
+from wbsync.writeback.objects import changes_of_tags, changes_of_text
 from wbsync.writeback.operations import Target
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class ArtifactCollection(Record):
             *changes_of_tags(target, parse_json(row["tags"]) or [], attrs["tags"] or []),
             *changes_of_text(target, "description", row["description"], attrs["description"]),
         ]
-        accept_changes(self._reader.root, operations)
+        self._reader.queue(operations)
         self._row = {
             **row, "tags": json.dumps(attrs["tags"] or []), "description": attrs["description"]
         }  # fmt: skip

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wbsync.warehouse import Warehouse
+    from wbsync.writeback.operations import Operation
 
 _PROJECT = "SELECT * FROM projects WHERE entity = $entity AND project = $project"
 
@@ -97,6 +98,20 @@ class Reader:
         if not rows:
             raise not_held(f"{entity}/{project}", entity, project)
         return rows[0]
+
+    def queue(self, operations: Sequence[Operation]) -> None:
+        """Queues what was changed in a thing.
+
+        Raises:
+            EditError: W&B would not take it, or the key may only read there; nothing is queued.
+        """
+        from wbsync.writeback.objects import accept_changes
+        from wbsync.writeback.things import check_writable
+
+        targets = [operation.target for operation in operations]
+        if targets:
+            check_writable(self.warehouse.engine(), [(t.entity, t.project) for t in targets])
+        accept_changes(self.root, operations)
 
     def check_read(self, table: str, entity: str, project: str) -> None:
         """Says what an empty list means: that W&B has none, or that they were never read.

@@ -22,12 +22,11 @@ from wbsync.offline.records import Record, frame, instant
 from wbsync.offline.summary import Summary
 from wbsync.offline.users import User
 from wbsync.writeback.objects import (
-    accept_changes,
     changes_of_leaves,
     changes_of_tags,
     changes_of_text,
 )
-from wbsync.writeback.operations import Target
+from wbsync.writeback.operations import ENDED_STATES, Operation, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from wbsync.offline.files import ConsoleLogs, File, Files
     from wbsync.offline.reader import Reader
     from wbsync.offline.sweeps import Sweep
-    from wbsync.writeback.operations import Operation
 
     Stream = Literal["default", "system"]
 
@@ -66,7 +64,7 @@ class Run(Record):
     """A run."""
 
     _refused = frozenset({
-        "delete", "update_state", "stop", "upload_file", "use_artifact",
+        "delete", "upload_file", "use_artifact",
         "log_artifact", "wait_until_finished", "create", "download_history_exports",
     })  # fmt: skip
     _unheld = frozenset({"description", "dir"})
@@ -412,7 +410,7 @@ class Run(Record):
             *self._changes("config", self._config),
             *self._changes("summary", self._summary),
         ]
-        accept_changes(self._reader.root, operations)
+        self._reader.queue(operations)
         self._row = {
             **row,
             "tags": json.dumps(attrs["tags"] or []),
@@ -423,8 +421,28 @@ class Run(Record):
 
     save = update
 
+    def stop(self) -> None:
+        """Queues that the run's process be asked to stop; `wbsync push` asks it.
+
+        Of a run that has ended, there is nothing to do.
+        """
+        self._reader.queue(
+            [Operation(self._target, "stop", "set", True, self.state in ENDED_STATES)]
+        )
+
+    def update_state(self, state: str) -> bool:
+        """Queues that the run be set to `pending` or `failed`; says whether that changes it.
+
+        Raises:
+            EditError: It is another state.
+        """
+        held = self._attrs["state"]
+        self._reader.queue([Operation(self._target, "state", "set", state, held)])
+        self._attrs["state"] = state
+        return bool(held != state)
+
     def _queue_summary(self) -> None:
-        accept_changes(self._reader.root, list(self._changes("summary", self._summary)))
+        self._reader.queue(list(self._changes("summary", self._summary)))
         self._keep("summary", self._summary)
 
     @property

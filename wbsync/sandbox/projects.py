@@ -76,7 +76,9 @@ class ProjectNode(Node):
         return False
 
     def readOnly(self) -> bool:
-        return False
+        from wbsync.sandbox.registries import may_edit_project
+
+        return not may_edit_project(self.scope, self.row)
 
     def tags(self) -> list[str]:
         return []

@@ -41,8 +41,19 @@ def allows_all_types(store: Store, project_pk: int) -> bool:
     return allowed is None or bool(allowed)
 
 
+PUBLIC, OPEN = "USER_READ", "USER_WRITE"
+"""Access of projects that everyone may see, and that everyone may edit, too."""
+
+
+def may_edit_project(scope: Scope, row: sqlite3.Row) -> bool:
+    """Says whether the viewer may edit a project, given that they may see it."""
+    return row["access"] == OPEN or scope.may_see(row["entity_pk"])
+
+
 def may_see_project(scope: Scope, row: sqlite3.Row) -> bool:
     """Says whether the viewer may see a project: a restricted one only if it is their own."""
+    if row["access"] in {PUBLIC, OPEN}:
+        return True
     if not scope.may_see(row["entity_pk"]):
         return False
     is_own = scope.viewer["admin"] or row["user_pk"] == scope.viewer["pk"]

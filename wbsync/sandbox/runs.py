@@ -23,6 +23,7 @@ from wbsync.sandbox.filters import (
 )
 from wbsync.sandbox.history import History, history_keys, rewind, sample, take_lines
 from wbsync.sandbox.nodes import Node, Scope, by_key, connection, marks
+from wbsync.sandbox.registries import may_edit_project
 from wbsync.sandbox.store import global_id, load_json, now, parse_id
 
 if TYPE_CHECKING:
@@ -235,7 +236,9 @@ class RunNode(Node):
         return int(runtime) if isinstance(runtime, (int, float)) else 0
 
     def readOnly(self) -> bool:
-        return False
+        from wbsync.sandbox.projects import load_projects
+
+        return load_projects(self.scope, [self.row["project_pk"]])[0].readOnly()
 
     def shouldStop(self) -> bool:
         return bool(self.row["stopped"])
@@ -398,10 +401,10 @@ def run_by_id(scope: Scope, storage_id: str) -> int:
         pk = scope.store.run_pk(parts[-1], parts[-2], ":".join(parts[2:-2]))
     if pk is None:
         raise GraphQLError(f"run {storage_id} not found")
-    entity_pk = scope.store.value(
-        "SELECT p.entity_pk FROM runs r JOIN projects p ON p.pk = r.project_pk WHERE r.pk = ?", pk
+    project = scope.store.row(
+        "SELECT p.* FROM runs r JOIN projects p ON p.pk = r.project_pk WHERE r.pk = ?", pk
     )
-    if not scope.may_see(entity_pk):
+    if project is None or not may_edit_project(scope, project):
         raise GraphQLError("permission denied")
     return pk
 

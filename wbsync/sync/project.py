@@ -237,6 +237,7 @@ def _describe(streams: list[ProjectStream], context: Context, opening: Opening) 
 FIELDS = {
     "internalId": "internal_id",
     "access": "access",
+    "readOnly": "is_read_only",
     "createdAt": "created_at",
     "updatedAt": "updated_at",
     "runCount": "run_count",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import EditError
 from wbsync.writeback.operations import (
+    ENDED_STATES,
     FIELDS,
     MISSING,
     SETTABLE_STATES,
@@ -21,7 +22,6 @@ from wbsync.writeback.operations import (
     same,
     with_leaf,
 )
-from wbsync.writeback.present import ENDED_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

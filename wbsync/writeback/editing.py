@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import EditError
-from wbsync.model import ProjectPath
+from wbsync.model import REGISTRY_PREFIX, ProjectPath
 from wbsync.writeback.assignments import KIND_OF
 from wbsync.writeback.plan import collector_at_rest, plan_alike
 from wbsync.writeback.things import Needs, find_filtered, find_named, read_things
@@ -48,6 +48,11 @@ def plan_edit(
     if kind not in KIND_OF:
         raise EditError(f"{kind!r} cannot be edited: {', '.join(KIND_OF)} can")
     project = ProjectPath.parse(path)
+    if project.project.startswith(REGISTRY_PREFIX):
+        raise EditError(
+            f"{path} is a registry: what is in registries cannot be edited here; do it in W&B, and"
+            " edit the versions that are linked into it in the projects they come from"
+        )
     parameters: Any = None
     if names is None:
         source = find_filtered(kind, path, filters, meaning)

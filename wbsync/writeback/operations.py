@@ -52,6 +52,8 @@ MAX_TAG_CHARS = {"run": 64, "artifact": 128, "artifact_collection": 128}
 MAX_ALIAS_CHARS = 128
 MAX_METADATA_KEYS = 100
 MAX_VALUE_BYTES = 10_000_000
+ENDED_STATES = frozenset({"finished", "crashed", "failed", "killed"})
+"""States of a run whose process is gone; that of any other may write config and summary anew."""
 SETTABLE_STATES = {
     "pending": frozenset({"running", "failed", "crashed", "preempted"}),
     "failed": frozenset({"pending", "running"}),

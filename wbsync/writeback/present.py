@@ -17,15 +17,13 @@ from wbsync.errors import (
 )
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import parse_json, parse_time, unwrap_config
-from wbsync.writeback.operations import Operation, Target, leaf_at
+from wbsync.writeback.operations import ENDED_STATES, Operation, Target, leaf_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from wbsync.api import Client
 
-ENDED_STATES = frozenset({"finished", "crashed", "failed", "killed"})
-"""States of a run whose process is gone; that of any other may write config and summary anew."""
 ATTEMPTS_BEFORE_SPLITTING = 3
 
 
