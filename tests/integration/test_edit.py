@@ -734,3 +734,43 @@ def test_conflicts_are_settled_from_python(
     assert place.account.run("settled", "dead", "state")["state"] == "pending"
     with pytest.raises(EditError, match="is a registry"):
         warehouse.edit("collections", "sandbox/wandb-registry-model", names=["m"], add_tags=["x"])
+
+
+def test_a_queue_that_has_served_long_is_as_fast_as_a_new_one(
+    place: Place, warehouse: wbsync.warehouse.Warehouse
+) -> None:
+    """What a sync has read anew since is not looked at again; what it has not still shows."""
+    tag = {"add_tags": ["long ago"]}
+    for index in range(3):
+        place.account.upsert("served", f"r{index}", state="finished", tags=[], notes="")
+    first = place.account.make_version("served", "data", "1")
+    place.account.make_version("served", "data", "2")
+    place.account.alias("served", "data", first, "best")
+    warehouse.sync("sandbox/served")
+    warehouse.edit("runs", "sandbox/served", **tag)
+    warehouse.edit("artifacts", "sandbox/served", names=["data:v1"], add_aliases=["best"])
+    warehouse.edit("artifacts", "sandbox/served", names=["data:v1"], values={"description": "d"})
+    warehouse.push()
+    warehouse.edit("runs", "sandbox/served", names=["r0"], append_notes="x")
+    warehouse.edit("runs", "sandbox/served", names=["r0"], append_notes="y")
+    warehouse.push()
+
+    def in_force() -> list[str]:
+        with Queue(place.root) as queue:
+            applied, _ = queue.in_force()
+        return sorted(
+            e.operation.label for e in applied if e.target.project == "served"
+        )  # fmt: skip
+
+    assert in_force() == ["aliases.best", "description", "notes", *["tags"] * 3]
+    shown = warehouse.sql("SELECT notes FROM runs WHERE run_id = 'r0' AND project = 'served'")
+    assert shown.fetchall() == [("xy",)]
+    warehouse.sync("sandbox/served")
+    assert in_force() == []
+    warehouse.edit("runs", "sandbox/served", names=["r1"], remove_tags=["long ago"])
+    warehouse.push()
+    assert in_force() == ["tags"]
+    found = warehouse.sql("SELECT run_id, tags FROM runs WHERE project = 'served' ORDER BY 1")
+    assert [tags for _, tags in found.fetchall()] == ['["long ago"]', "[]", '["long ago"]']
+    states = warehouse.sql("SELECT state, count(*) FROM edits WHERE project = 'served' GROUP BY 1")
+    assert states.fetchall() == [("applied", 8)]

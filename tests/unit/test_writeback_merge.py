@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -212,3 +214,24 @@ def test_what_would_be_read_as_something_else_is_not_written() -> None:
     assert outcomes(merged) == ["conflict"]
     assert merged.texts == {}
     assert outcomes(merge(entries(leaf("lr", {"value": 2}, 1)), present({"lr": 1}))) == ["send"]
+
+
+def test_ten_thousand_edits_of_what_ten_thousand_wait_on_take_no_longer() -> None:
+    """Merging is linear in them, also where each place has several."""
+    runs = [Target("run", "e", "p", f"r{n}", f"id{n}") for n in range(6000)]
+    entries = [
+        Entry(
+            number, EDIT, Operation(run, "config", "set", value, value - 1, ("lr",)), "pending", 0,
+            EDIT.made_at, None, MISSING, MISSING, MISSING, None, None, None,
+        )
+        for number, (value, run) in enumerate(itertools.product((1, 2, 3), runs))
+    ]  # fmt: skip
+    presents = {
+        run.key: Present(run, storage_id=f"id{n}", state="finished",
+                         texts={"config": '{"lr": {"value": 0}}'})
+        for n, run in enumerate(runs)
+    }  # fmt: skip
+    began = time.process_time()
+    merged = merge(entries, presents)
+    assert time.process_time() - began < 5
+    assert merged.texts[runs[0].key]["config"] == '{"lr": {"value": 3}}'

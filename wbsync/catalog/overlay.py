@@ -98,6 +98,7 @@ def write_overlay(
     overlay: Overlay | None,
     pending: frozenset[str] = frozenset(),
     since: str = "",
+    log_since: str = "",
 ) -> frozenset[str]:
     """Writes the table edits and pending rows; returns the tables that have any.
 
@@ -105,14 +106,15 @@ def write_overlay(
         connection: The file; its rows from the lake are up to date.
         overlay: Where edits come from; None for nowhere.
         pending: Tables that had pending rows.
-        since: Version of the overlay that the file has; empty to write all anew.
+        since: Version of the overlay after which pending rows have changed; empty to make all anew.
+        log_since: The same of the table edits.
     """
     edits = shape_of("edits")
     if overlay is None:
         fill(connection, edits, ())
         return frozenset()
-    log = overlay.log(since)
-    if since:
+    log = overlay.log(log_since)
+    if log_since:
         stored = published(edits.schema, exp.table_("incoming"))
         _exchange(connection, table(edits.stored), log, log.select(["op_id"]), stored)
     else:

@@ -148,7 +148,9 @@ def patch(
         now_gone = find_gone(connection) if changes else gone
         now_pending = pending
         if overlay is not None:
-            now_pending = write_overlay(connection, overlay, pending, since)
+            # What edits make of other rows is worked out anew; the queue is what it was.
+            log_since = since or overlay.since(record.facts.get("edits", ""))
+            now_pending = write_overlay(connection, overlay, pending, since, log_since)
         if now_gone != gone:
             write_plain_views(connection, now_gone, now_pending)
         elif now_pending != pending:

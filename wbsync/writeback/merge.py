@@ -125,23 +125,19 @@ def _chains(entries: Iterable[Entry]) -> list[list[Entry]]:
     A change of a group of leaves stands between changes of a leaf in it: order counts there.
     """
     chains: list[list[Entry]] = []
-    latest: dict[Slot, int] = {}
+    latest: dict[Slot, dict[tuple[str, ...], int]] = {}
+    """Target and field to the places in it, each with the last of its chains."""
     for entry in entries:
-        slot = entry.operation.slot
-        at = latest.get(slot)
+        *head, path = entry.operation.slot
+        of_field = latest.setdefault(tuple(head), {})
+        at = of_field.get(path)
         if entry.operation.form == "leaf" and at is not None:
-            head, path = slot[:-1], slot[-1]
-            overlapping = [
-                index
-                for other, index in latest.items()
-                if other != slot and other[:-1] == head and _overlap(other[-1], path)
-            ]
-            if any(index > at for index in overlapping):
+            later = (other for other, index in of_field.items() if index > at)
+            if any(_overlap(other, path) for other in later):
                 at = None
         if at is None:
-            latest[slot] = len(chains)
+            of_field[path] = at = len(chains)
             chains.append([])
-            at = latest[slot]
         chains[at].append(entry)
     return chains
 

@@ -142,6 +142,9 @@ class QueueOverlay:
         for kind, (done, open_) in by_kind.items():
             lay = {"run": _lay_runs, "artifact": _lay_artifacts}.get(kind, _lay_collections)
             lay(read, done, open_, rows)
+        if rows.read:
+            with Queue(self._root) as queue:
+                queue.note_read(rows.read)
         return Pending(rows.tables(), scopes)
 
 
@@ -174,6 +177,8 @@ class _Rows:
 
     def __init__(self) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self.read: set[int] = set()
+        """Applied operations that rows are later than, which say what became of them."""
 
     def add(self, table: str, **row: Any) -> None:
         self._rows.setdefault(table, []).append(row)
@@ -210,7 +215,7 @@ def _lay_runs(read: Read, applied: Sequence[Entry], waiting: Sequence[Entry], ro
         )  # fmt: skip
     tags = {key: thing.values["tags"] for key, thing in held.items()}
     documents = {key: dict(thing.documents) for key, thing in held.items()}
-    for key, (values, leaves) in _after(held, applied, waiting).items():
+    for key, (values, leaves) in _after(held, applied, waiting, rows).items():
         place = dict(zip(("entity", "project", "run_id"), key[1:], strict=True))
         at = {**place, "synced_at": held[key].synced_at}
         row_of: dict[str, Any] = {}
@@ -249,7 +254,7 @@ Changes = tuple[dict[str, Any], dict[str, dict[str, Any]]]
 
 
 def _after(
-    held: dict[Key, _Held], applied: Iterable[Entry], waiting: Iterable[Entry]
+    held: dict[Key, _Held], applied: Iterable[Entry], waiting: Iterable[Entry], rows: _Rows
 ) -> dict[Key, Changes]:
     """Returns what things will hold, where edits change it.
 
@@ -259,7 +264,10 @@ def _after(
     for entry in applied:
         operation = entry.operation
         thing = held.get(entry.target.key)
-        if thing is None or thing.problem_of(entry.target) or thing.synced_at >= entry.changed_at:
+        if thing is None or thing.problem_of(entry.target):
+            continue
+        if thing.synced_at >= entry.changed_at:
+            rows.read.add(entry.op_id)
             continue
         values, documents = changed.setdefault(entry.target.key, ({}, {}))
         name = operation.field
@@ -306,12 +314,17 @@ def _replace_leaves(
     Only keys of the first level that differ are taken apart, with those that begin alike up to the
     first dot: literal keys with dots meet nested ones there.
     """
-    changed = [k for k in was.keys() | now.keys() if was.get(k, rows) is not now.get(k, rows)]
-    heads = {key.partition(".")[0] for key in changed}
-    old, new = (
-        flatten({k: v for k, v in values.items() if k in heads or k.partition(".")[0] in heads})
-        for values in (was, now)
-    )
+    changed = {key for key, value in now.items() if was.get(key, rows) is not value}
+    heads = {key.partition(".")[0] for key in changed | (was.keys() - now.keys())}
+
+    def concerned(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: value
+            for key, value in values.items()
+            if key in heads or ("." in key and key.partition(".")[0] in heads)
+        }
+
+    old, new = flatten(concerned(was)), flatten(concerned(now))
     for key in old.keys() - new.keys():
         rows.add(table, **at, key=key, is_gone=True)
     for key, (value, text) in new.items():
@@ -351,10 +364,12 @@ def _lay_artifacts(
             continue
         thing, place = held[entry.target.key], _place_of(entry.operation)
         seen_at = max(thing.synced_at, seen.get(place, thing.synced_at))
-        if seen_at < entry.changed_at and thing.value_of(entry.operation) != entry.after:
+        if seen_at >= entry.changed_at:
+            rows.read.add(entry.op_id)
+        elif thing.value_of(entry.operation) != entry.after:
             moved[place] = thing.holders[place[2], place[3]] = entry.after
     applied = [entry for entry in applied if entry.operation.form != "holder"]
-    for key, (values, documents) in _after(held, applied, waiting).items():
+    for key, (values, documents) in _after(held, applied, waiting, rows).items():
         changes = _described(values)
         if "metadata" in documents:
             changes["metadata"] = json_text(documents["metadata"])
@@ -408,7 +423,7 @@ def _lay_collections(
                 synced_at=row[5].replace(tzinfo=UTC),
             )  # fmt: skip
     names = ("entity", "project", "type_name", "collection")
-    for key, (values, _) in _after(held, applied, waiting).items():
+    for key, (values, _) in _after(held, applied, waiting, rows).items():
         changes = _described(values)
         if changes:
             row = found[held[key].storage_id]

@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS operations (
     value TEXT, base TEXT, restore TEXT, restores_key INTEGER NOT NULL,
     state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, changed_at TEXT NOT NULL,
     error TEXT, before TEXT, after TEXT, theirs TEXT, replaced TEXT, made_from INTEGER,
-    push_id TEXT, takes_back INTEGER
+    push_id TEXT, takes_back INTEGER, is_read INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS operations_by_state ON operations (state);
 CREATE INDEX IF NOT EXISTS operations_by_target ON operations (kind, entity, project, name);
@@ -70,6 +70,13 @@ CREATE TABLE IF NOT EXISTS log (
     from_state TEXT, to_state TEXT NOT NULL, push_id TEXT, error TEXT
 );
 """
+
+_LATER_COLUMNS = {"takes_back": "INTEGER", "is_read": "INTEGER NOT NULL DEFAULT 0"}
+"""Columns of operations that queues of earlier versions lack."""
+_IN_FORCE = (
+    "CREATE INDEX IF NOT EXISTS operations_in_force ON operations (kind, entity, project, name)"
+    " WHERE state = 'applied' AND is_read = 0"
+)
 
 _OPERATION_COLUMNS = (
     "edit_id", "kind", "entity", "project", "name", "storage_id", "created_at", "field", "path",
@@ -207,10 +214,12 @@ class Queue:
 
     def _bring_up_to_date(self) -> None:
         """Adds what queues of earlier versions lack."""
-        columns = self._select("SELECT name FROM pragma_table_info('operations')")
-        if ("takes_back",) not in columns:
+        held = {row[0] for row in self._select("SELECT name FROM pragma_table_info('operations')")}
+        for column in _LATER_COLUMNS.keys() - held:
             with self._transaction() as connection:
-                connection.execute("ALTER TABLE operations ADD COLUMN takes_back INTEGER")
+                kind = _LATER_COLUMNS[column]
+                connection.execute(f"ALTER TABLE operations ADD COLUMN {column} {kind}")
+        self._connection.execute(_IN_FORCE)
 
     @classmethod
     def held_by(cls, root: Path) -> Self | None:
@@ -417,6 +426,9 @@ class Queue:
     def in_force(self, since: int = 0) -> tuple[list[Entry], list[Entry]]:
         """Returns, of each place, the operation that W&B was last seen to hold; and those to push.
 
+        Those of which a sync has read what came of them are left out, see `note_read`: a queue that
+        has served for years is as fast as a new one.
+
         Args:
             since: Line of the log after which something has changed of what they change; 0 for
                 all. Of artifacts it is all or nothing, as an alias goes from one to another.
@@ -429,17 +441,30 @@ class Queue:
             if since
             else "? = 0"
         )
-        last = (
-            "o.op_id IN (SELECT max(op_id) FROM operations WHERE state = 'applied'"
-            " GROUP BY kind, entity, project, name, field, path)"
-        )
         with self._lock:
-            return (
-                self._entries(self._connection, f"{last} AND {touched}", (since,)),
-                self._entries(
-                    self._connection, f"o.state IN ('pending', 'sending') AND {touched}", (since,)
-                ),
+            applied = self._entries(
+                self._connection, f"o.state = 'applied' AND o.is_read = 0 AND {touched}", (since,)
             )
+            waiting = self._entries(
+                self._connection, f"o.state IN ('pending', 'sending') AND {touched}", (since,)
+            )
+        last = {
+            entry.operation.slot: entry
+            for entry in sorted(applied, key=lambda e: (e.changed_at, e.op_id))
+        }
+        written_over = {e.op_id for e in applied} - {e.op_id for e in last.values()}
+        self.note_read(written_over)
+        return sorted(last.values(), key=lambda e: e.op_id), waiting
+
+    def note_read(self, op_ids: Collection[int]) -> None:
+        """Notes of applied operations that the warehouse holds what came of them or later ones."""
+        if op_ids:
+            with self._transaction() as connection:
+                connection.execute(
+                    "UPDATE operations SET is_read = 1 WHERE state = 'applied'"
+                    " AND op_id IN (SELECT value FROM json_each(?))",
+                    (json.dumps(sorted(op_ids)),),
+                )
 
     def edits(self, *, limit: int | None = None) -> list[tuple[Edit, dict[str, int]]]:
         """Returns edits with the number of their operations by state, the newest first."""
@@ -770,7 +795,7 @@ def _move(connection: sqlite3.Connection, changes: Iterable[Change], now: str) -
     )
     connection.executemany(
         "UPDATE operations SET state = ?1, changed_at = ?2, error = ?3, before = ?4, after = ?5,"
-        " theirs = ?6, replaced = ?7, made_from = ?8, push_id = coalesce(?9, push_id),"
+        " theirs = ?6, replaced = ?7, made_from = ?8, push_id = coalesce(?9, push_id), is_read = 0,"
         " attempts = attempts + (?1 = 'sending' AND state IN ('pending', 'sending'))"
         " WHERE op_id = ?10",
         (
