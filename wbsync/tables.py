@@ -33,7 +33,7 @@ OWNERS = {
 }
 """Tables whose rows own rows of others, and the columns that say which."""
 
-LOGS = frozenset({"sync_log", "edits", "run_changes"})
+LOGS = frozenset({"sync_log", "edits", "edit_log", "run_changes"})
 """Tables of what happened: it happened even where the run is gone."""
 
 

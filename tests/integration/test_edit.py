@@ -774,3 +774,8 @@ def test_a_queue_that_has_served_long_is_as_fast_as_a_new_one(
     assert [tags for _, tags in found.fetchall()] == ['["long ago"]', "[]", '["long ago"]']
     states = warehouse.sql("SELECT state, count(*) FROM edits WHERE project = 'served' GROUP BY 1")
     assert states.fetchall() == [("applied", 8)]
+    steps = warehouse.sql(
+        "SELECT string_agg(to_state, ' ' ORDER BY line) FROM edit_log JOIN edits USING (op_id)"
+        " WHERE project = 'served' GROUP BY op_id"
+    ).fetchall()
+    assert steps == [("pending sending applied",)] * 8

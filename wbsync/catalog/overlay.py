@@ -73,6 +73,9 @@ class Overlay(Protocol):
     def log(self, since: str) -> pa.Table:
         """Returns the rows of the table edits, those that have changed since a version."""
 
+    def trail(self, since: str) -> pa.Table:
+        """Returns the rows of the table edit_log, those that have come since a version."""
+
     def pending(self, read: Read, since: str) -> Pending:
         """Returns the pending rows, of what has changed since a version.
 
@@ -107,18 +110,22 @@ def write_overlay(
         overlay: Where edits come from; None for nowhere.
         pending: Tables that had pending rows.
         since: Version of the overlay after which pending rows have changed; empty to make all anew.
-        log_since: The same of the table edits.
+        log_since: The same of the tables edits and edit_log.
     """
-    edits = shape_of("edits")
+    logs = {"edits": "op_id", "edit_log": "line"}
     if overlay is None:
-        fill(connection, edits, ())
+        for name in logs:
+            fill(connection, shape_of(name), ())
         return frozenset()
-    log = overlay.log(log_since)
-    if log_since:
-        stored = published(edits.schema, exp.table_("incoming"))
-        _exchange(connection, table(edits.stored), log, log.select(["op_id"]), stored)
-    else:
-        fill(connection, edits, log)
+    for (name, key), rows in zip(
+        logs.items(), (overlay.log(log_since), overlay.trail(log_since)), strict=True
+    ):
+        shape = shape_of(name)
+        if log_since:
+            stored = published(shape.schema, exp.table_("incoming"))
+            _exchange(connection, table(shape.stored), rows, rows.select([key]), stored)
+        else:
+            fill(connection, shape, rows)
 
     def read(query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         return connection.execute(query, list(parameters)).fetchall()

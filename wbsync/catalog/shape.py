@@ -21,7 +21,7 @@ LAKE_VIEWS = frozenset({"history", "system_metrics", "console_logs", "artifact_f
 KEYED_TABLES = frozenset({"run_config", "run_summary"})
 """Tables whose rows lie key by key, so that a filter reads those of its keys and few others."""
 
-STATE_TABLES = frozenset({"sync_log", "edits"})
+STATE_TABLES = frozenset({"sync_log", "edits", "edit_log"})
 """Tables whose rows come from the local state, not from the lake."""
 
 

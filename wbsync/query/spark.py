@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_PORT = 15002
 CONNECT_TIMEOUT_S = 10.0
 MAX_MESSAGE = 400
-NOT_IN_LAKE = frozenset({"sync_log"})
+NOT_IN_LAKE = frozenset({"sync_log", "edits", "edit_log"})
 """Tables that are kept beside the lake, and can be asked here only."""
 
 SPARK_TYPES = {

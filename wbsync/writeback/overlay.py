@@ -26,7 +26,7 @@ from wbsync.writeback.present import Present
 from wbsync.writeback.queue import Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -107,14 +107,22 @@ class QueueOverlay:
 
     def log(self, since: str) -> pa.Table:
         """Returns the rows of the table edits, those that have changed since a version."""
+        return self._rows("edits", lambda queue: queue.rows(_line(since)))
+
+    def trail(self, since: str) -> pa.Table:
+        """Returns the rows of the table edit_log, those that have come since a version."""
+        return self._rows("edit_log", lambda queue: queue.trail(_line(since)))
+
+    def _rows(self, name: str, ask: Callable[[Queue], list[tuple[Any, ...]]]) -> pa.Table:
+        """Returns rows of a table that the queue has, where there is one."""
         import pyarrow as pa
 
-        schema = load_table("edits").arrow()
+        schema = load_table(name).arrow()
         queue = Queue.held_by(self._root)
         if queue is None:
             return schema.empty_table()
         with queue:
-            rows = queue.rows(_line(since))
+            rows = ask(queue)
         columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
         arrays = []
         for column, values in zip(schema, columns, strict=True):

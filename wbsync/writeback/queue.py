@@ -415,6 +415,14 @@ class Queue:
             (since,),
         )
 
+    def trail(self, since: int = 0) -> list[tuple[Any, ...]]:
+        """Returns lines of the log as rows of the table edit_log, those after one."""
+        return self._select(
+            "SELECT line, at, op_id, from_state, to_state, push_id, error FROM log WHERE line > ?"
+            " ORDER BY line",
+            (since,),
+        )
+
     def changed_since(self, line: int) -> list[tuple[str, str, str, str]]:
         """Returns kind, entity, project and name of what operations have changed of since."""
         return self._select(
