@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wbsync.cli.edits import ask, value_text
+from wbsync.cli.edits import ask, counted, value_text
 from wbsync.cli.options import Globals  # noqa: TC001
 from wbsync.plain import plain
 
@@ -313,7 +313,8 @@ def _accept(
         return
     if not yes:
         ask(
-            f"Queue {len(plan.steps):,} operations on {plan.changed:,} {plan.kind}?",
+            f"Queue {counted(len(plan.steps), 'operation')} on"
+            f" {counted(plan.changed, plan.kind[:-1])}?",
             "--yes accepts the edit, --dry-run only shows it",
         )
     accept(root, plan, origin=origin, why=reason, command=typed, tell=tell)
@@ -325,8 +326,8 @@ def _tell(edited: Edited, *, as_json: bool) -> None:
         click.echo(json.dumps(edited.to_json(), ensure_ascii=False))
     elif edited.edit_id is not None:
         click.echo(
-            f"{edited.queued:,} operations queued as {edited.edit_id}; `wbsync push` brings them"
-            f" to W&B, `wbsync undo {edited.edit_id}` takes them back"
+            f"{counted(edited.queued, 'operation')} queued as {edited.edit_id}: to W&B with"
+            f" `wbsync push`, back with `wbsync undo {edited.edit_id}`"
         )
     elif edited.plan.steps:
         click.echo("a dry run: nothing is queued")
@@ -337,13 +338,16 @@ def _tell(edited: Edited, *, as_json: bool) -> None:
 def print_plan(plan: Plan) -> None:
     """Prints what an edit would do, for people."""
     unchanged = plan.matched - plan.changed
-    rest = f", {unchanged:,} stay as they are" if unchanged else ""
-    click.echo(f"{plan.changed:,} of {plan.matched:,} {plan.kind} change{rest}")
+    rest = f", {counted(unchanged, 'stays as it is', 'stay as they are')}" if unchanged else ""
+    changes = "changes" if plan.changed == 1 else "change"
+    matched = counted(plan.matched, plan.kind[:-1])
+    click.echo(f"{plan.changed:,} of {matched} {changes}{rest}")
     for label, action, count in plan.counts():
         click.echo(f"  {_VERBS[action]} {plain(label)}: {count:,}")
     _print_samples("for example:", plan.samples())
     if plan.replacing:
-        words = f"{len(plan.replacing):,} of these replace a conflict: what W&B holds → yours"
+        replace = counted(len(plan.replacing), "of these replaces", "of these replace")
+        words = f"{replace} a conflict: what W&B holds → yours"
         _print_samples(words, plan.replaced())
 
 

@@ -37,6 +37,15 @@ def ask(question: str, otherwise: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Returns a number of things in words.
+
+    >>> counted(1, "operation"), counted(2000, "operation"), counted(0, "thing is", "things are")
+    ('1 operation', '2,000 operations', '0 things are')
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def value_text(value: Any, *, is_short: bool = True) -> str:
     """Returns a value as one line; `(none)` for what is not there."""
     from wbsync.writeback import MISSING

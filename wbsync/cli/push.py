@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wbsync.cli.diagnostics import ExitCode
+from wbsync.cli.edits import counted
 from wbsync.cli.options import Globals, base_url_option
 from wbsync.plain import plain
 
@@ -138,8 +139,9 @@ def print_report(report: PushReport) -> None:
     }  # fmt: skip
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     click.echo(
-        f"{report.things:,} runs and other things: {said or 'nothing to push'};"
-        f" {report.requests:,} requests, {report.seconds:,.1f} s"
+        f"{counted(report.things, 'run or other thing', 'runs and other things')}:"
+        f" {said or 'nothing to push'}; {counted(report.requests, 'request')},"
+        f" {report.seconds:,.1f} s"
     )
     for told in report.told[:MAX_LINES]:
         reason = f": {plain(told.reason)}" if told.reason else ""
@@ -151,4 +153,7 @@ def print_report(report: PushReport) -> None:
     if report.push_id is not None and report.applied:
         click.echo(f"push {report.push_id}; `wbsync undo {report.push_id}` takes it back")
     if report.unsettled:
-        click.echo(f"{report.unsettled:,} operations are not settled; see `wbsync queue list`")
+        left = counted(report.unsettled, "operation is", "operations are")
+        if report.push_id is None and report.things:
+            left = f"{counted(report.unsettled, 'operation')} would be"
+        click.echo(f"{left} not settled; see `wbsync queue list`")

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wbsync.cli.edits import ask, change_text, choosing_options, is_empty, open_queue, value_text
+from wbsync.cli.edits import (
+    ask,
+    change_text,
+    choosing_options,
+    counted,
+    is_empty,
+    open_queue,
+    value_text,
+)
 from wbsync.cli.options import Globals  # noqa: TC001
 from wbsync.plain import plain
 
@@ -272,7 +280,7 @@ def log(
         if pushes:
             text = (
                 f"{line['started_at'][:19]}  {line['push_id']}  {line['outcome']},"
-                f" {line['applied']:,} applied, {line['requests']:,} requests"
+                f" {line['applied']:,} applied, {counted(line['requests'], 'request')}"
             )
         elif edits:
             found = ", ".join(f"{n:,} {state}" for state, n in line["operations"].items())
@@ -325,11 +333,11 @@ def _settle(
         named = [_one(queue, op_id).op_id for op_id in chosen["op_ids"]]
         ids = named or [e.op_id for e in queue.entries(states, **chosen)]
         if ids and not yes:
-            ask(f"{verb} {len(ids):,} operations?", "--yes does it")
+            ask(f"{verb} {counted(len(ids), 'operation')}?", "--yes does it")
         count = act(queue, ids)
     if count:
         show(queue.path.parent)
     if as_json:
         click.echo(json.dumps({"operations": count}))
     elif not shared.say.quiet:
-        click.echo(f"{verb}: {count:,} operations")
+        click.echo(f"{verb}: {counted(count, 'operation')}")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from wbsync.cli.edits import open_queue
+from wbsync.cli.edits import counted, open_queue
 from wbsync.cli.options import Globals  # noqa: TC001
 from wbsync.plain import plain
 
@@ -40,7 +40,7 @@ def command(shared: Globals, *, which: str | None, why: str, as_json: bool) -> N
     if shared.say.quiet:
         return
     click.echo(
-        f"{undone.undoes}: {undone.queued:,} operations queued, {undone.dropped:,} dropped"
+        f"{undone.undoes}: {counted(undone.queued, 'operation')} queued, {undone.dropped:,} dropped"
         + ("; `wbsync push` brings them to W&B" if undone.queued else "")
     )
     for words in undone.cannot:
