@@ -157,14 +157,17 @@ def test_every_kind_of_edit_reaches_the_sdk_and_nothing_else_changes(place: Plac
     live = place.run("every", "r3", state="running")
     failed = place.run("every", "r4", state="failed")
     account = place.account
-    first = account.make_version("every", "data", "1", metadata='{"n": 1e-3, "m": 2}')
+    first = account.make_version("every", "data", "1", metadata='{"n": 1e-3, "m": 2, "o" :[1 ]}')
     second = account.make_version("every", "data", "2")
     account.alias("every", "data", first, "best")
+    account.alias("every", "data", first, "gone")
     account.edit_version(first, tagsToAdd=[{"tagName": "old"}])
+    account.edit_version(second, tagsToAdd=[{"tagName": "x"}, {"tagName": "y"}])
     account.tag_collection("every", "data", "t1")
     v0 = Target("artifact", ENTITY, "every", "data:v0", first)
     v1 = Target("artifact", ENTITY, "every", "data:v1", second)
     data = Target("artifact_collection", ENTITY, "every", "data")
+    whole = place.run("every", "r5", tags=["a", "b"], notes="n")
     tag = 'it\'s "quoted"\n🦊 --; DROP'
     long_tag = "🦊" * 64
     untouched = account.run("every", "r2")
@@ -192,17 +195,24 @@ def test_every_kind_of_edit_reaches_the_sdk_and_nothing_else_changes(place: Plac
         Operation(v0, "tags", "remove", "old", ["old", "good"]),
         Operation(v0, "description", "set", "desc ☃", None),
         leaf(v0, "metadata", "m", {"k": 1}, 2),
+        leaf(v0, "metadata", "o", MISSING, [1]),
+        Operation(v0, "aliases", "remove", "gone", first, ("gone",)),
+        Operation(v1, "tags", "set", ["y", "z"], ["x", "y"]),
+        Operation(whole, "tags", "set", ["b", "c"], ["a", "b"]),
+        Operation(whole, "notes", "set", "over\r\n", "n"),
         Operation(data, "tags", "set", ["t2"], ["t1"]),
+        Operation(data, "tags", "add", "t3", ["t2"]),
+        Operation(data, "tags", "remove", "t2", ["t2", "t3"]),
         Operation(data, "description", "set", "all data", None),
     )
     dry = place.cli("push", "--dry-run", "--json")
     assert dry.returncode == 0, dry.stderr
-    assert json.loads(dry.stdout)["to_send"] == 25
+    assert json.loads(dry.stdout)["to_send"] == 32
     assert account.run("every", "r1", "notes")["notes"] == "n"
     done = place.cli("push", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert (report["outcome"], report["applied"]) == ("complete", 25)
+    assert (report["outcome"], report["applied"]) == ("complete", 32)
     assert set(place.states()) == {"applied"}
 
     raw = account.run("every", "r1", "config summaryMetrics")
@@ -224,13 +234,14 @@ def test_every_kind_of_edit_reaches_the_sdk_and_nothing_else_changes(place: Plac
         "result = [r.tags, r.notes, r.name, r.group, r.job_type, r.config['lr'], r.config['new'],"
         " 'gone' in r.config, r.summary['acc'], v0.tags, v0.description, v0.metadata, v0.aliases,"
         " v1.version, sorted(v1.aliases), c.tags, c.description,"
-        " api.run('sandbox/every/r4').state]"
+        " api.run('sandbox/every/r4').state, sorted(v1.tags), api.run('sandbox/every/r5').tags,"
+        " api.run('sandbox/every/r5').notes]"
     )
     assert seen == [
         ["b", tag, long_tag], "n checked\n☃", "größer", "g", "train", 2**60 + 1,
         {"deep": {"x": [True, None, "é"]}}, False, 0.75, ["good"], "desc ☃",
-        {"n": 0.001, "m": {"k": 1}}, [], "v1", ["best", "latest", "new one"], ["t2"], "all data",
-        "pending",
+        {"n": 0.001, "m": {"k": 1}}, [], "v1", ["best", "latest", "new one"], ["t3"], "all data",
+        "pending", ["y", "z"], ["b", "c"], "over\r\n",
     ]  # fmt: skip
     assert account.run("every", "r3", "stopped")["stopped"] is True
     # Undone, all is as it was, but for what W&B has no way back from.
@@ -246,8 +257,11 @@ def test_every_kind_of_edit_reaches_the_sdk_and_nothing_else_changes(place: Plac
     assert (sorted(back["tags"]), back["notes"], back["displayName"]) == (["a", "b"], "n", "d")
     assert place.sdk.do(
         "a = api.artifact('sandbox/every/data:best'); c = a.collection\n"
-        "result = [a.version, a.tags, a.description or '', a.metadata, c.tags, c.description or '']"
-    ) == ["v0", ["old"], "", {"n": 0.001, "m": 2}, ["t1"], ""]
+        "result = [a.version, a.tags, a.description or '', a.metadata, c.tags, c.description or '',"
+        " sorted(a.aliases), sorted(api.artifact('sandbox/every/data:v1').tags)]"
+    ) == [
+        "v0", ["old"], "", {"n": 0.001, "m": 2, "o": [1]}, ["t1"], "", ["best", "gone"], ["x", "y"],
+    ]  # fmt: skip
 
 
 START: dict[str, Any] = {
@@ -399,6 +413,109 @@ def test_every_edit_beside_every_edit_of_a_colleague(place: Place) -> None:
     for index, entry in enumerate(conflicts):
         held = value_in(facts_of(place.account.run("both", entry.target.name)), entry.operation)
         assert held == (entry.theirs if index % 2 else entry.mine)
+
+
+VERSIONS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
+    "nothing": ("", lambda s: None),
+    "tag": ("a.tags.append('x'); a.save()", lambda s: s["tags"].add("x")),
+    "same tag": ("a.tags.append('mine'); a.save()", lambda s: s["tags"].add("mine")),
+    "tag gone": ("a.tags.remove('old'); a.save()", lambda s: s["tags"].remove("old")),
+    "description": ("a.description = 'theirs'; a.save()", lambda s: s.update(text="theirs")),
+    "same description": ("a.description = 'mine'; a.save()", lambda s: s.update(text="mine")),
+    "metadata": ("a.metadata['a'] = 7; a.save()", lambda s: s["metadata"].update(a=7)),
+    "same metadata": ("a.metadata['a'] = 5; a.save()", lambda s: s["metadata"].update(a=5)),
+    "other of it": ("a.metadata['d'] = 7; a.save()", lambda s: s["metadata"].update(d=7)),
+    "to go": ("a.metadata['b'] = 7; a.save()", lambda s: s["metadata"].update(b=7)),
+    "gone": ("del a.metadata['b']; a.save()", lambda s: s["metadata"].pop("b")),
+    "new": ("a.metadata['c'] = 7; a.save()", lambda s: s["metadata"].update(c=7)),
+    "alias": ("w.aliases.append('best'); w.save()", lambda s: s.update(best="v2")),
+    "same alias": ("v.aliases.append('best'); v.save()", lambda s: s.update(best="v1")),
+    "alias gone": ("a.aliases.remove('best'); a.save()", lambda s: s.update(best=None)),
+    "alias to go": ("v.aliases.append('away'); v.save()", lambda s: s.update(away="v1")),
+    "alias went": ("a.aliases.remove('away'); a.save()", lambda s: s.update(away=None)),
+    "its tag": ("c.tags.append('x'); c.save()", lambda s: s["its tags"].add("x")),
+    "its same tag": ("c.tags.append('mine'); c.save()", lambda s: s["its tags"].add("mine")),
+    "its text": ("c.description = 'theirs'; c.save()", lambda s: s.update({"its text": "theirs"})),
+    "its same text": ("c.description = 'mine'; c.save()", lambda s: s.update({"its text": "mine"})),
+}  # fmt: skip
+"""What a colleague does to version a (v0; v and w are the next) or to its collection c."""
+
+
+def test_every_edit_of_a_version_beside_every_edit_of_a_colleague(place: Place) -> None:
+    """Of versions and of collections, too, exactly as the rules say; the SDK reads the result."""
+    account, code, wanted, states = place.account, [], {}, {}
+    for number, (name, (act, effect)) in enumerate(VERSIONS.items()):
+        collection = f"c{number}"
+        ids = [
+            account.make_version("beside", collection, f"{number}-{n}", metadata='{"a": 1, "b": 2}')
+            for n in range(3)
+        ]
+        account.alias("beside", collection, ids[0], "best")
+        account.alias("beside", collection, ids[0], "away")
+        account.edit_version(ids[0], tagsToAdd=[{"tagName": "old"}])
+        v0, v1, _ = (
+            Target("artifact", ENTITY, "beside", f"{collection}:v{n}", i) for n, i in enumerate(ids)
+        )
+        home = Target("artifact_collection", ENTITY, "beside", collection)
+        place.edit(
+            Operation(v0, "tags", "add", "mine", ["old"]),
+            Operation(v0, "tags", "remove", "old", ["old", "mine"]),
+            Operation(v0, "description", "set", "mine", None),
+            leaf(v0, "metadata", "a", 5, 1), leaf(v0, "metadata", "b", MISSING, 2),
+            leaf(v0, "metadata", "c", 5),
+            Operation(v1, "aliases", "add", "best", ids[0], ("best",)),
+            Operation(v0, "aliases", "remove", "away", ids[0], ("away",)),
+            Operation(home, "tags", "add", "mine", []),
+            Operation(home, "description", "set", "mine", None),
+        )  # fmt: skip
+        code.append(
+            f"a, v, w = [api.artifact(f'sandbox/beside/{collection}:v{{n}}') for n in range(3)];"
+            f" c = a.collection; {act}"
+        )
+        state: dict[str, Any] = {
+            "tags": {"old"}, "text": None, "metadata": {"a": 1, "b": 2}, "best": "v0",
+            "away": "v0", "its tags": set(), "its text": None,
+        }  # fmt: skip
+        effect(state)
+        meta, told = state["metadata"], ["applied"] * 10
+
+        def change(at: int, held: Any, base: Any, mine: Any, told: list[str] = told) -> bool:
+            told[at] = "applied" if held in (base, mine) else "conflict"
+            return bool(told[at] == "applied")
+
+        state["tags"] = (state["tags"] | {"mine"}) - {"old"}
+        state["its tags"].add("mine")
+        if change(2, state["text"], None, "mine"):
+            state["text"] = "mine"
+        if change(3, meta["a"], 1, 5):
+            meta["a"] = 5
+        if change(4, meta.get("b"), 2, None):
+            meta.pop("b", None)
+        if change(5, meta.get("c"), None, 5):
+            meta["c"] = 5
+        if change(6, state["best"], "v0", "v1"):
+            state["best"] = "v1"
+        if change(7, state["away"], "v0", None):
+            state["away"] = None
+        if change(9, state["its text"], None, "mine"):
+            state["its text"] = "mine"
+        wanted[name] = {k: sorted(v) if isinstance(v, set) else v for k, v in state.items()}
+        states[name] = told
+    place.sdk.do("\n".join(code))
+    place.push()
+    entries = [entry.state for entry in place.queue.entries()]
+    assert {n: entries[10 * i : 10 * i + 10] for i, n in enumerate(VERSIONS)} == states
+    assert sum(told.count("conflict") for told in states.values()) == 8
+    seen = place.sdk.do(
+        "result = []\n"
+        f"for n in range({len(VERSIONS)}):\n"
+        "    a, v, w = [api.artifact(f'sandbox/beside/c{n}:v{i}') for i in range(3)]\n"
+        "    at = {alias: x.version for x in (a, v, w) for alias in x.aliases}\n"
+        "    result.append({'tags': sorted(a.tags), 'text': a.description or None,"
+        " 'metadata': a.metadata, 'best': at.get('best'), 'away': at.get('away'),"
+        " 'its tags': sorted(a.collection.tags), 'its text': a.collection.description or None})"
+    )
+    assert dict(zip(VERSIONS, seen, strict=True)) == wanted
 
 
 def test_aliases_and_metadata_beside_a_colleague(place: Place) -> None:
