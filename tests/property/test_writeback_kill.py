@@ -16,7 +16,7 @@ import pytest
 from wbsync.lake import open_warehouse
 from wbsync.sandbox.process import Sandbox
 from wbsync.writeback import MISSING, Edit, Entry, Operation, Queue, Target
-from wbsync.writeback.operations import with_leaf
+from wbsync.writeback.leaves import with_leaf
 from wbsync.writeback.undo import undo
 
 if TYPE_CHECKING:

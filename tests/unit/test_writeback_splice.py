@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from wbsync.errors import SpliceError
 from wbsync.extract.values import parse_json, unwrap_config
 from wbsync.writeback import MISSING
-from wbsync.writeback.operations import json_text, leaf_at, same, with_leaf
+from wbsync.writeback.leaves import json_text, leaf_at, with_leaf
+from wbsync.writeback.operations import same
 from wbsync.writeback.splice import set_leaf, text_at
 from wbsync.writeback.splice import splice as spliced
 

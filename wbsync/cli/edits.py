@@ -49,7 +49,7 @@ def counted(count: int, one: str, many: str = "") -> str:
 def value_text(value: Any, *, is_short: bool = True) -> str:
     """Returns a value as one line; `(none)` for what is not there."""
     from wbsync.writeback import MISSING
-    from wbsync.writeback.operations import json_text
+    from wbsync.writeback.leaves import json_text
 
     if value is MISSING:
         return "(none)"

@@ -12,16 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import EditError
-from wbsync.writeback.operations import (
-    ENDED_STATES,
-    FIELDS,
-    MISSING,
-    SETTABLE_STATES,
-    leaf_at,
-    resolve_path,
-    same,
-    with_leaf,
-)
+from wbsync.writeback.leaves import leaf_at, resolve_path, with_leaf
+from wbsync.writeback.operations import ENDED_STATES, FIELDS, MISSING, SETTABLE_STATES, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wbsync.errors import EditError
 from wbsync.model import ProjectPath
 from wbsync.writeback.assignments import SPELLINGS, Assignment, editable, parse_place, parse_value
-from wbsync.writeback.operations import leaf_at, resolve_path
+from wbsync.writeback.leaves import leaf_at, resolve_path
 from wbsync.writeback.plan import plan_each
 from wbsync.writeback.things import Needs, find_named, read_things
 

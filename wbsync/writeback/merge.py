@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import EditError, SpliceError
 from wbsync.extract.values import parse_json, unwrap_config
+from wbsync.writeback.leaves import json_text, leaf_at, with_leaf
 from wbsync.writeback.operations import (
     MAX_METADATA_KEYS,
     MAX_VALUE_BYTES,
@@ -31,10 +32,7 @@ from wbsync.writeback.operations import (
     Operation,
     Slot,
     apply,
-    json_text,
-    leaf_at,
     same,
-    with_leaf,
 )
 from wbsync.writeback.splice import Spliced, set_leaf, text_at
 

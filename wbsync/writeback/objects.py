@@ -12,7 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from wbsync.writeback.operations import MISSING, Operation, Target, check, same
+from wbsync.writeback.checking import check
+from wbsync.writeback.operations import MISSING, Operation, Target, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,19 +13,17 @@ the value that it was based on. What the value of a field is depends on the fiel
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from wbsync.errors import EditError
-from wbsync.extract.values import INTERNAL_CONFIG_KEYS, finite
+from wbsync.extract.values import finite
 from wbsync.model import NON_FINITE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 
 class Missing(Enum):
@@ -47,9 +45,6 @@ Slot = tuple[Any, ...]
 KINDS = ("run", "artifact", "artifact_collection")
 ACTIONS = ("add", "remove", "set", "append", "unset")
 
-MAX_TAG_CHARS = {"run": 64, "artifact": 128, "artifact_collection": 128}
-"""As the SDK checks tags of runs, and its input types those of artifacts."""
-MAX_ALIAS_CHARS = 128
 MAX_METADATA_KEYS = 100
 MAX_VALUE_BYTES = 10_000_000
 ENDED_STATES = frozenset({"finished", "crashed", "failed", "killed"})
@@ -59,9 +54,6 @@ SETTABLE_STATES = {
     "failed": frozenset({"pending", "running"}),
 }
 """State that a run may be set to, and from which; of sweeps' runs none. As the SDK's docs say."""
-
-_ARTIFACT_TAG = re.compile(r"[-\w]+( +[-\w]+)*")
-_VERSION = re.compile(r"v\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,123 +221,6 @@ class Operation:
             raise EditError(f"this is no operation: {error!r} is missing or wrong") from error
 
 
-def check(operation: Operation) -> None:
-    """Checks that W&B would take an operation, as far as can be told without asking.
-
-    Raises:
-        EditError: It would not; the message says why.
-    """
-    target, value = operation.target, operation.value
-    where = f"{operation.label} of {target}"
-    if not all((target.entity, target.project, target.name)):
-        raise EditError(f"{operation.label}: the target's entity, project or name is empty")
-    field = FIELDS.get((target.kind, operation.field))
-    if field is None:
-        known = ", ".join(name for kind, name in FIELDS if kind == target.kind)
-        raise EditError(f"{operation.field!r} of a {target.kind} cannot be edited; try {known}")
-    if operation.action not in field.actions:
-        raise EditError(
-            f"{where}: {operation.action} is not possible; {' and '.join(field.actions)} are"
-        )
-    if field.form == "leaf":
-        _check_leaf(operation, where)
-    elif operation.path and field.form != "holder":
-        raise EditError(f"{where}: {operation.field} has no leaves")
-    if field.form == "set":
-        tags = [value] if operation.action in {"add", "remove"} else value
-        if not isinstance(tags, (list, tuple)):
-            raise EditError(f"{where}: tags are a list of texts")
-        for tag in tags:
-            _check_tag(tag, target.kind, where)
-    elif field.form == "holder":
-        if operation.path != (value,):
-            raise EditError(f"{where}: the path of an alias is the alias")
-        _check_alias(value, where)
-    elif field.form == "text":
-        _check_text(value, where)
-        if operation.field == "display_name" and not value.strip():
-            raise EditError(f"{where}: W&B takes no empty name")
-    elif operation.field == "state" and value not in SETTABLE_STATES:
-        raise EditError(f"{where}: a run can only be set to {' or '.join(SETTABLE_STATES)}")
-    elif operation.field == "stop" and value is not True:
-        raise EditError(f"{where}: a run can be stopped, and not be started again")
-
-
-def _check_text(value: Any, where: str) -> None:
-    if not isinstance(value, str):
-        raise EditError(f"{where}: it takes a text, not {type(value).__name__}")
-    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-        raise EditError(f"{where}: the text holds a character that cannot be stored")
-
-
-def _check_tag(tag: Any, kind: str, where: str) -> None:
-    _check_text(tag, where)
-    most = MAX_TAG_CHARS[kind]
-    if not 1 <= len(tag) <= most:
-        raise EditError(f"{where}: a tag has 1 to {most} characters, {_short(tag)} has {len(tag)}")
-    if tag != tag.strip():
-        raise EditError(f"{where}: W&B takes the spaces around {_short(tag)} away; leave them out")
-    if kind != "run" and not _ARTIFACT_TAG.fullmatch(tag):
-        raise EditError(
-            f"{where}: {_short(tag)} is no tag here: letters, digits, - and _, single words or"
-            " several with spaces between"
-        )
-
-
-def _check_alias(alias: Any, where: str) -> None:
-    _check_text(alias, where)
-    if not 1 <= len(alias) <= MAX_ALIAS_CHARS or alias != alias.strip():
-        raise EditError(f"{where}: an alias has 1 to {MAX_ALIAS_CHARS} characters")
-    if "/" in alias or ":" in alias:
-        raise EditError(f"{where}: an alias holds neither / nor :")
-    if _VERSION.fullmatch(alias):
-        raise EditError(f"{where}: {alias} is a version's own name, which W&B gives")
-
-
-def _check_leaf(operation: Operation, where: str) -> None:
-    path, value = operation.path, operation.value
-    if not path or not all(isinstance(key, str) for key in path):
-        raise EditError(f"{where}: name a leaf, for example {operation.field}.lr")
-    for key in path:
-        _check_text(key, where)
-    if not path[0]:
-        raise EditError(f"{where}: an empty name is no key")
-    if operation.field != "metadata" and path[0] in INTERNAL_CONFIG_KEYS:
-        raise EditError(f"{where}: {path[0]} is W&B's own and stays as it is")
-    if operation.action == "unset":
-        if value is not MISSING:
-            raise EditError(f"{where}: unset takes no value")
-        return
-    if value is MISSING:
-        raise EditError(f"{where}: set takes a value")
-    _check_json(value, where, is_finite=operation.field == "metadata")
-    if len(json_text(value)) > MAX_VALUE_BYTES:
-        raise EditError(f"{where}: the value is larger than the 10 MB that W&B takes")
-
-
-def _check_json(value: Any, where: str, *, is_finite: bool, depth: int = 0) -> None:
-    if depth > 50:
-        raise EditError(f"{where}: the value is nested too deeply")
-    if isinstance(value, str):
-        _check_text(value, where)
-    elif isinstance(value, float):
-        if is_finite and not math.isfinite(value):
-            raise EditError(f"{where}: W&B takes no {value} in an artifact's metadata")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _check_text(key, where)
-            _check_json(inner, where, is_finite=is_finite, depth=depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            _check_json(inner, where, is_finite=is_finite, depth=depth + 1)
-    elif value is not None and not isinstance(value, (bool, int)):
-        raise EditError(f"{where}: {type(value).__name__} is nothing that JSON holds")
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 30 else f"{text[:29]}…")
-
-
 def apply(operation: Operation, value: Any) -> Any:
     """Returns what an operation makes of the value of its field.
 
@@ -477,86 +352,3 @@ def same(one: Any, other: Any, form: str = "leaf") -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(v, other[k]) for k, v in one.items())
     return bool(one == other)
-
-
-def leaf_at(values: Any, path: Sequence[str]) -> Any:
-    """Returns the leaf at a path of nested dictionaries, MISSING where there is none.
-
-    >>> leaf_at({"a": {"b.c": None}}, ("a", "b.c")), leaf_at({"a": 1}, ("a", "b"))
-    (None, MISSING)
-    """
-    for key in path:
-        if not isinstance(values, dict) or key not in values:
-            return MISSING
-        values = values[key]
-    return values
-
-
-def with_leaf(values: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Returns nested dictionaries with another leaf at a path; MISSING takes it away.
-
-    Raises:
-        EditError: The path leads through a value that is no dictionary.
-
-    >>> with_leaf({"a": {"b": 1}}, ("a", "c"), 2), with_leaf({"a": 1, "b": 2}, ("a",), MISSING)
-    ({'a': {'b': 1, 'c': 2}}, {'b': 2})
-    """
-    key, *rest = path
-    if not rest:
-        kept = {k: v for k, v in values.items() if k != key} if value is MISSING else dict(values)
-        return kept if value is MISSING else {**kept, key: value}
-    inner = values.get(key, {})
-    if not isinstance(inner, dict):
-        raise EditError(f"{key} is a value, and has no {'.'.join(rest)}")
-    if value is MISSING and key not in values:
-        return dict(values)
-    return {**values, key: with_leaf(inner, rest, value)}
-
-
-def resolve_path(values: Mapping[str, Any], dotted: str) -> tuple[str, ...]:
-    """Returns the path that a dotted name means: of a leaf that is there, else by its dots.
-
-    A literal key with dots goes before nested ones, as in the warehouse's leaf tables.
-
-    >>> resolve_path({"a.b": {"c": 1}}, "a.b.c"), resolve_path({"a": {"b": 1}}, "a.b")
-    (('a.b', 'c'), ('a', 'b'))
-    >>> resolve_path({}, "a.b")
-    ('a', 'b')
-    """
-    return _held_path(values, dotted) or _new_path(values, dotted)
-
-
-def _held_path(values: Any, dotted: str) -> tuple[str, ...] | None:
-    if not isinstance(values, dict):
-        return None
-    if dotted in values:
-        return (dotted,)
-    parts = dotted.split(".")
-    for count in range(len(parts) - 1, 0, -1):
-        head = ".".join(parts[:count])
-        if head in values:
-            rest = _held_path(values[head], ".".join(parts[count:]))
-            if rest is not None:
-                return (head, *rest)
-    return None
-
-
-def _new_path(values: Any, dotted: str) -> tuple[str, ...]:
-    """Returns where a new leaf goes: into the deepest group that is there."""
-    parts = dotted.split(".")
-    for count in range(len(parts) - 1, 0, -1):
-        head = ".".join(parts[:count])
-        if isinstance(values, dict) and isinstance(values.get(head), dict):
-            return (head, *_new_path(values[head], ".".join(parts[count:])))
-    return tuple(parts)
-
-
-def json_text(value: Any) -> str:
-    """Returns a value as JSON that W&B takes: non-finite numbers are its texts for them."""
-    return json.dumps(finite(_plain(value)), ensure_ascii=False, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value

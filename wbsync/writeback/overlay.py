@@ -20,8 +20,8 @@ from wbsync.catalog.overlay import OVERLAID, Pending, pending_schema
 from wbsync.errors import EditError
 from wbsync.extract.values import canonical_json, flatten, parse_json
 from wbsync.tables import load_table
+from wbsync.writeback.leaves import json_text, with_leaf
 from wbsync.writeback.merge import Policy, merge
-from wbsync.writeback.operations import json_text, with_leaf
 from wbsync.writeback.present import Present
 from wbsync.writeback.queue import Queue
 

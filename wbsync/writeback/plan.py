@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from wbsync.errors import EditError
 from wbsync.extract.values import finite
 from wbsync.writeback.assignments import KIND_OF, Step, steps
-from wbsync.writeback.operations import FIELDS, MISSING, Operation, apply, check, same
+from wbsync.writeback.checking import check
+from wbsync.writeback.operations import FIELDS, MISSING, Operation, apply, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

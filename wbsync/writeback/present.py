@@ -17,7 +17,8 @@ from wbsync.errors import (
 )
 from wbsync.extract.rows import nodes_of
 from wbsync.extract.values import parse_json, parse_time, unwrap_config
-from wbsync.writeback.operations import ENDED_STATES, Operation, Target, leaf_at
+from wbsync.writeback.leaves import leaf_at
+from wbsync.writeback.operations import ENDED_STATES, Operation, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

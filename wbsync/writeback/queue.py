@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wbsync.errors import EditError, WritebackError
 from wbsync.lake import check_warehouse
-from wbsync.writeback.operations import MISSING, Operation, Target, apply, changes, check, same
+from wbsync.writeback.checking import check
+from wbsync.writeback.operations import MISSING, Operation, Target, apply, changes, same
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

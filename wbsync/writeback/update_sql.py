@@ -21,7 +21,8 @@ from wbsync.query.asking import build_question, with_types
 from wbsync.query.filters import build_select
 from wbsync.query.filters.select import table_columns
 from wbsync.writeback.assignments import KIND_OF, Assignment, editable, parse_place
-from wbsync.writeback.operations import FIELDS, MISSING, leaf_at, resolve_path
+from wbsync.writeback.leaves import leaf_at, resolve_path
+from wbsync.writeback.operations import FIELDS, MISSING
 from wbsync.writeback.plan import plan_each
 from wbsync.writeback.things import SPECS, Needs, read_things
 
