@@ -14,9 +14,9 @@ from wbsync.errors import EditError
 from wbsync.lake import open_warehouse
 from wbsync.writeback import MISSING, Edit, Operation, Queue, Target
 from wbsync.writeback.checking import check
+from wbsync.writeback.entries import Change
 from wbsync.writeback.leaves import json_text, resolve_path, with_leaf
 from wbsync.writeback.operations import apply, changes, inverse, same
-from wbsync.writeback.queue import Change
 from wbsync.writeback.undo import undo
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 from wbsync.errors import ServerError, WritebackError
 from wbsync.lake import open_warehouse
 from wbsync.writeback import Edit, Operation, Queue, Target, settling
+from wbsync.writeback.entries import Change
 from wbsync.writeback.merge import Policy
 from wbsync.writeback.present import Present
-from wbsync.writeback.queue import Change
 from wbsync.writeback.sending import Sender
 from wbsync.writeback.settling import Settling
 

@@ -214,7 +214,7 @@ class Work:
         if not self._flags.get("pushes"):
             return None
         from wbsync.cli.push import print_report, run_push
-        from wbsync.writeback.queue import QUEUE_FILE
+        from wbsync.writeback.queue_file import QUEUE_FILE
 
         if not (self._root / QUEUE_FILE).is_file():
             return None

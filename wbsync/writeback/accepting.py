@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wbsync.writeback.entries import Edit
 from wbsync.writeback.overlay import show
 from wbsync.writeback.plan import collector_at_rest
-from wbsync.writeback.queue import Edit, Queue, server_of, who_am_i
+from wbsync.writeback.queue import Queue, server_of, who_am_i
 
 if TYPE_CHECKING:
     from collections.abc import Callable

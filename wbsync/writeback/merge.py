@@ -39,8 +39,8 @@ from wbsync.writeback.splice import Spliced, set_leaf, text_at
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from wbsync.writeback.entries import Entry
     from wbsync.writeback.present import Present
-    from wbsync.writeback.queue import Entry
 
 UNKNOWN = (
     "a push that was cut short had begun to send it, and someone has changed the run since: whether"

@@ -73,7 +73,8 @@ def accept_changes(root: Path, operations: Sequence[Operation], why: str = "") -
     Raises:
         EditError: W&B would not take one of the changes; none is queued.
     """
-    from wbsync.writeback.queue import Edit, Queue, server_of, who_am_i
+    from wbsync.writeback.entries import Edit
+    from wbsync.writeback.queue import Queue, server_of, who_am_i
 
     if not operations:
         return None

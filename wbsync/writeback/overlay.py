@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wbsync.catalog.overlay import Read
+    from wbsync.writeback.entries import Entry
     from wbsync.writeback.operations import Operation, Slot
-    from wbsync.writeback.queue import Entry
 
 Key = tuple[str, ...]
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from wbsync.writeback.assignments import Assignment
+    from wbsync.writeback.entries import Entry
     from wbsync.writeback.operations import Target
-    from wbsync.writeback.queue import Entry
     from wbsync.writeback.things import Things
 
 SAMPLES = 5

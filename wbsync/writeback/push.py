@@ -18,9 +18,10 @@ from wbsync.api import Budget, Capabilities, Client
 from wbsync.errors import BudgetSpentError, EditError, LockedError
 from wbsync.settings import is_same_server
 from wbsync.state import State
+from wbsync.writeback.entries import LEFT_STATES, OPEN_STATES
 from wbsync.writeback.merge import Policy
 from wbsync.writeback.overlay import show
-from wbsync.writeback.queue import LEFT_STATES, OPEN_STATES, Queue
+from wbsync.writeback.queue import Queue
 from wbsync.writeback.sending import Sender
 from wbsync.writeback.settling import Settling
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wbsync.settings import Credentials
+    from wbsync.writeback.entries import Entry
     from wbsync.writeback.merge import Verdict
     from wbsync.writeback.operations import Target
-    from wbsync.writeback.queue import Entry
 
 CHUNK_THINGS = 100
 CHUNK_CHARS = 20_000_000

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from wbsync.api.client import wait_s
 from wbsync.errors import WritebackError
+from wbsync.writeback.entries import OPEN_STATES, Change, Entry
 from wbsync.writeback.merge import Policy, Verdict, merge, mutation_of
 from wbsync.writeback.present import read_present
-from wbsync.writeback.queue import OPEN_STATES, Change, Entry, Queue
 from wbsync.writeback.sending import Refusal, Sender, build_calls
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from wbsync.api import Client
     from wbsync.writeback.merge import Key
+    from wbsync.writeback.queue import Queue
 
 MAX_TRIES = 6
 """How often an operation is sent in one push before it is left to the next."""

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wbsync.errors import EditError
+from wbsync.writeback.entries import Edit
 from wbsync.writeback.operations import inverse, same
 from wbsync.writeback.overlay import show
-from wbsync.writeback.queue import Edit, Queue
 
 if TYPE_CHECKING:
     from wbsync.writeback.operations import Operation
+    from wbsync.writeback.queue import Queue
 
 
 @dataclass(frozen=True, slots=True)
