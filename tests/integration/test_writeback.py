@@ -1246,7 +1246,7 @@ def test_edits_of_a_run_that_was_made_anew_do_not_meet_those_of_the_one_before(
 ) -> None:
     """They bear the same name and even the same id; only the one that is there is edited."""
     old = place.run("anew", "r", tags=[], notes="")
-    place.account.pass_time(5)
+    place.account.pass_time(600)
     place.account.delete_run("anew", "r")
     new = place.run("anew", "r", tags=[], notes="")
     assert (old.storage_id, old.created_at != new.created_at) == (new.storage_id, True)

@@ -425,7 +425,7 @@ def test_a_file_of_older_versions_copies_nothing(root: Path, tmp_path: Path) -> 
         held = connection.execute(
             "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'"
         )
-        assert held.fetchall() == [("edit_log",), ("edits",), ("sync_log",)]
+        assert held.fetchall() == [("edits",), ("edit_log",), ("sync_log",)]
 
 
 def test_leaf_tables_have_no_key_and_the_others_do(root: Path) -> None:
