@@ -544,7 +544,7 @@ def test_an_edit_over_a_conflict_shows_what_it_replaces(
     args = ("edit", "runs", PUSHED, "--runs", "r2,r3", "--set-notes", "seen", "--set",
             "config.epochs=9")  # fmt: skip
     dry = place.cli(*args, "--dry-run")
-    told = dry.stdout[dry.stdout.index("1 of these replace a conflict") :]
+    told = dry.stdout[dry.stdout.index("1 of these replaces a conflict") :]
     assert "r3 notes: " in told
     assert "eirs" in told
     assert "\x1b" not in told
