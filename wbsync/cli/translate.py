@@ -63,7 +63,7 @@ def command(
       wbsync translate 'Metric("loss") < 0.1 and Tags == "prod"' --dialect spark
       wbsync translate @filter.json --explain
     """
-    from wbsync.query.filters import Question, build_select, kind_of, parse_filter, push_down
+    from wbsync.query.filters import Question, kind_of, parse_filter, push_down, question_sql
     from wbsync.query.filters.dialects import words_of
     from wbsync.query.filters.explain import explain
     from wbsync.query.filters.order import parse_order
@@ -71,7 +71,7 @@ def command(
     found = parse_filter(read_text(filter_text), kind, meaning)  # type: ignore[arg-type]
     words = words_of(dialect)
     question = Question(found, order=parse_order(order), columns=kind_of(kind).columns)
-    query = build_select(question, words).sql(dialect, pretty=True)
+    query = question_sql(question, words, pretty=True)
     pushed = push_down(found)
     explained = explain(found, pushed)
     if words.limits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import ConfigError
-from wbsync.query.filters import Question, build_select, kind_of, parse_filter, parse_order
+from wbsync.query.filters import Question, kind_of, parse_filter, parse_order, question_sql
 from wbsync.query.filters.leaf_types import (
     build_leaf_types,
     build_objects,
@@ -82,8 +82,7 @@ def ask(engine: Engine, question: Question) -> Result:
         FilterError: A column or the order names what there is none of.
         QueryError: The published file lacks what is asked for.
     """
-    select = build_select(with_types(engine, question))
-    return engine.run_trusted(select.sql("duckdb", copy=False))
+    return engine.run_trusted(question_sql(with_types(engine, question)))
 
 
 def with_types(engine: Engine, question: Question) -> Question:

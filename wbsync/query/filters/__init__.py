@@ -11,9 +11,9 @@ from wbsync.query.filters.check import MEANINGS, Meaning
 from wbsync.query.filters.fields import KINDS, Kind, kind_of
 from wbsync.query.filters.order import parse_order
 from wbsync.query.filters.push import Pushed, push_down
-from wbsync.query.filters.select import Filter, Question, build_select, parse_filter
+from wbsync.query.filters.select import Filter, Question, build_select, parse_filter, question_sql
 
 __all__ = [
     "KINDS", "MEANINGS", "Filter", "Kind", "Meaning", "Pushed", "Question", "build_select",
-    "kind_of", "parse_filter", "parse_order", "push_down",
+    "kind_of", "parse_filter", "parse_order", "push_down", "question_sql",
 ]  # fmt: skip

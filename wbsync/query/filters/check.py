@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from wbsync.errors import FilterSyntaxError, UnsupportedOperatorError
-from wbsync.query.filters.fields import Column, Field, Kind, resolve_field
+from wbsync.query.filters.fields import Column, Field, Kind, check_depth, resolve_field
 from wbsync.query.filters.operands import parse_instant
 from wbsync.query.filters.tree import (
     Compare,
@@ -67,6 +67,8 @@ def _check_joins(root: Node, meaning: Meaning, *, at_top: bool) -> None:
                 )
             pending.append(node.child)
         elif isinstance(node, Where):
+            if not at_top:
+                check_depth(node.path, node.at)
             if isinstance(node.test, ElementMatches):
                 _check_joins(node.test.query, meaning, at_top=False)
         else:

@@ -29,9 +29,9 @@ class Other(Vocabulary):
     extracts_together = False
     limits = "the order of keys does not count in objects; regexes are the engine's own"
 
-    def sql(self, query: Expression) -> str:
-        """Returns the text of a query."""
-        return query.sql(self.dialect)
+    def sql(self, query: Expression, *, is_pretty: bool = False) -> str:
+        """Returns the text of a query, in lines that people read or in one."""
+        return query.sql(self.dialect, pretty=is_pretty)
 
     def text(self, value: str) -> Expression:
         """Returns a text literal."""
@@ -125,6 +125,10 @@ class Spark(Other):
         """Returns what becomes of each item of a list."""
         return call("transform", items, self.lambda_(change))
 
+    def concat(self, items: Expression, more: Expression) -> Expression:
+        """Returns two lists as one."""
+        return call("concat", items, more)
+
     def append(self, items: Expression, item: Expression) -> Expression:
         """Returns a list with one more item."""
         return call("array_append", items, item)
@@ -170,6 +174,10 @@ class Trino(Other):
     def map(self, items: Expression, change: Callable[[Expression], Expression]) -> Expression:
         """Returns what becomes of each item of a list."""
         return call("transform", items, self.lambda_(change))
+
+    def concat(self, items: Expression, more: Expression) -> Expression:
+        """Returns two lists as one."""
+        return call("concat", items, more)
 
     def append(self, items: Expression, item: Expression) -> Expression:
         """Returns a list with one more item."""
@@ -247,6 +255,10 @@ class Snowflake(Other):
         """Returns the lists that become of each item of a list, as one."""
         return call("array_flatten", self.map(items, change))
 
+    def concat(self, items: Expression, more: Expression) -> Expression:
+        """Returns two lists as one."""
+        return call("array_cat", items, more)
+
     def append(self, items: Expression, item: Expression) -> Expression:
         """Returns a list with one more item."""
         return call("array_append", items, item)
@@ -308,6 +320,10 @@ class BigQuery(Other):
         query = exp.select(exp.column(inner)).from_(self._unnest(items, outer), copy=False)
         query = query.join(self._unnest(change(exp.column(outer)), inner), join_type="cross")
         return call("array", query)
+
+    def concat(self, items: Expression, more: Expression) -> Expression:
+        """Returns two lists as one."""
+        return call("array_concat", items, more)
 
     def append(self, items: Expression, item: Expression) -> Expression:
         """Returns a list with one more item."""
@@ -397,6 +413,10 @@ class Postgres(BigQuery):
         table = call("jsonb_array_elements", self._jsonb(json))
         query = exp.Select(expressions=[self.cast(exp.column(name), "varchar")])
         return call("array", query.from_(_named(table, name), copy=False))
+
+    def concat(self, items: Expression, more: Expression) -> Expression:
+        """Returns two lists as one."""
+        return call("array_cat", items, more)
 
     def append(self, items: Expression, item: Expression) -> Expression:
         """Returns a list with one more item."""

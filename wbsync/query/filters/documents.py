@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wbsync.query.filters.logic import Expression
-    from wbsync.query.filters.reach import Reach
+    from wbsync.query.filters.reach import Reach, Start
     from wbsync.query.filters.tree import Test
     from wbsync.query.filters.vocabulary import Vocabulary
 
@@ -121,13 +121,18 @@ class JsonDocument:
 
     def value(self, parts: Parts) -> Json:
         """Returns what a path leads to, the longest literal keys first."""
+        # A number would count into an array, which is for `Reach` to do.
+        on_the_way = any_of([
+            self._read(parts[:index]).is_array()
+            for index in range(1, len(parts))
+            if parts[index].isdigit()
+        ])  # fmt: skip
+        value = self._read(parts).json
+        return Json(self._words, case((on_the_way, exp.null()), otherwise=value))
+
+    def _read(self, parts: Parts) -> Json:
         found = [self._find(split) for split in splits(parts)]
         value = exp.Coalesce(this=found[0], expressions=found[1:]) if len(found) > 1 else found[0]
-        for index in range(1, len(parts)):
-            if parts[index].isdigit():
-                # The number would count into an array here, which is for `Reach` to do.
-                is_array = self.value(parts[:index]).is_array()
-                value = case((is_array, exp.null()), otherwise=value)
         return Json(self._words, value)
 
     whole = value
@@ -210,21 +215,30 @@ class Paths:
 
     def _beyond(self, test: Test, parts: Parts) -> list[tuple[Expression, Expression]]:
         """Returns, for what may lie on the way: whether it does, and if the test holds in it."""
-        found: list[tuple[Expression, Expression]] = []
         if not self._reach.words.follows_paths:
-            return found
-        for index in range(len(parts) - 1, 0, -1):
-            holder, rest = self._document.value(parts[:index]), parts[index:]
-            if self._follows_arrays:
-                inside = self._reach.along(test, self._reach.json(holder.json), rest)
-                is_holder = holder.is_array()
-                if not self._document.shows_objects:
-                    is_holder = any_of([is_holder, holder.is_object()])
-                found.append((is_holder, inside))
-            elif not self._document.shows_objects:
-                inner = self._reach.inside(holder, rest)
-                found.append((holder.is_object(), self._reach.anywhere(test, inner)))
-        return found
+            return []
+        holders = [(self._document.value(parts[:i]), parts[i:]) for i in range(1, len(parts))]
+        if not self._follows_arrays:
+            if self._document.shows_objects:
+                return []
+            return [
+                (holder.is_object(), self._reach.anywhere(test, self._reach.inside(holder, rest)))
+                for holder, rest in reversed(holders)
+            ]
+        starts = [
+            (self._is_holder(holder), self._reach.json(holder.json), rest)
+            for holder, rest in holders
+        ]
+        if not starts:
+            return []
+        is_nearest = isinstance(test, Equal) and test.value is None
+        inside = self._reach.along_all(test, starts, is_nearest=is_nearest)
+        return [(any_of([is_holder for is_holder, _, _ in starts]), inside)]
+
+    def _is_holder(self, value: Json) -> Expression:
+        if self._document.shows_objects:
+            return value.is_array()
+        return any_of([value.is_array(), value.is_object()])
 
     def _is_known(self, parts: Parts) -> Expression:
         null = self._beyond(Equal(None), parts)
@@ -256,23 +270,22 @@ class RawDocument:
 
     def truth(self, test: Test, candidates: Sequence[Parts]) -> Expression:
         """Returns whether a test holds for what one of these paths leads to."""
-        found = [
-            self._along(test, ".".join(parts[:count]), parts[count:])
-            for parts in candidates
-            for count in range(len(parts), 0, -1)
-        ]
         is_valid = self._words.is_valid(self._document)
+        found = [self._found(test, parts) for parts in candidates]
         return case((is_valid, any_of(found)), otherwise=false())
 
-    def _along(self, test: Test, key: str, rest: Parts) -> Expression:
-        """Returns whether a test holds for what a path leads to from a key of the first level."""
-        held = self._reach.json(self._document).part(key)
-        found = self._reach.along(test, held, rest)
-        if self._is_wrapped:
-            keys = [("value",), ("desc", "value")]
-            is_wrapped = any_of([
-                self._words.has_keys(held.json, k, is_ordered=False) for k in keys
-            ])  # fmt: skip
-            inner = self._reach.along(test, held.part("value"), rest)
-            found = case((all_of([held.is_object(), is_wrapped]), inner), otherwise=found)
-        return all_of([is_not_null(held.json), found])
+    def _found(self, test: Test, parts: Parts) -> Expression:
+        """Returns whether a test holds for what a path leads to, whatever its first key is."""
+        starts: list[Start] = []
+        for count in range(1, len(parts) + 1):
+            held = self._reach.json(self._document).part(".".join(parts[:count]))
+            json = held.json
+            if self._is_wrapped:
+                keys = [("value",), ("desc", "value")]
+                is_wrapped = any_of([
+                    self._words.has_keys(held.json, k, is_ordered=False) for k in keys
+                ])  # fmt: skip
+                wrapper = all_of([held.is_object(), is_wrapped])
+                json = case((wrapper, held.part("value").json), otherwise=json)
+            starts.append((is_not_null(held.json), self._reach.json(json), parts[count:]))
+        return self._reach.along_all(test, starts)

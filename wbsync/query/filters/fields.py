@@ -10,7 +10,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from wbsync.errors import ConfigError, UnknownFieldError
+from wbsync.errors import ConfigError, FilterSyntaxError, UnknownFieldError
 from wbsync.model import REGISTRY_PREFIX
 
 if TYPE_CHECKING:
@@ -445,6 +445,13 @@ KINDS: dict[str, Kind] = {
     )
 }  # fmt: skip
 
+MAX_KEYS = 40
+"""Keys that a path into a document may have; configs are rarely deeper than 10.
+
+Each is a step into arrays and objects inside the one before, and whoever reads the SQL walks them
+as deep.
+"""
+
 LOGGED_TIMES = {"_step", "_runtime", "_timestamp"}
 """Names that the web page gives to values of the summary."""
 
@@ -470,6 +477,7 @@ def resolve_field(kind: Kind, path: str, at: str = "") -> Field:
 
     Raises:
         UnknownFieldError: There is none; the message proposes the nearest.
+        FilterSyntaxError: It goes too deep.
 
     >>> resolve_field(RUNS, "config.optimizer.lr").parts
     ('optimizer', 'lr')
@@ -480,6 +488,7 @@ def resolve_field(kind: Kind, path: str, at: str = "") -> Field:
     if kind is RUNS and head in LOGGED_TIMES and not dot:
         return Field(RUNS.fields["summary_metrics"], "summary_metrics", (head,))
     if isinstance(source, (Json, Leaves)) and rest:
+        check_depth(rest, at)
         return Field(source, name, tuple(rest.split(".")))
     if isinstance(source, Keys) and rest.startswith("keys.") and rest != "keys.":
         return Field(source, name, (rest.removeprefix("keys."),))
@@ -488,6 +497,19 @@ def resolve_field(kind: Kind, path: str, at: str = "") -> Field:
     if source is not None and not isinstance(source, (Json, Leaves, Keys)) and not dot:
         return Field(source, name)
     raise _unknown(kind, path, head, source, at)
+
+
+def check_depth(path: str, at: str) -> None:
+    """Checks that a path does not go too deep.
+
+    Raises:
+        FilterSyntaxError: It has more than MAX_KEYS keys.
+    """
+    count = path.count(".") + 1
+    if count > MAX_KEYS:
+        raise FilterSyntaxError(
+            f"a path into a document has at most {MAX_KEYS} keys, not {count:,}", at=at
+        )
 
 
 def _unknown(kind: Kind, path: str, head: str, source: Source | None, at: str) -> UnknownFieldError:

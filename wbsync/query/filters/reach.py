@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from wbsync.query.filters.json_values import Json
-from wbsync.query.filters.logic import all_of, any_of, case, false, is_not_null
+from wbsync.query.filters.logic import all_of, any_of, case, false, is_not_null, true
 from wbsync.query.filters.tree import ElementMatches, Exists, Size
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from wbsync.query.filters.tree import Test
     from wbsync.query.filters.values import Value
     from wbsync.query.filters.vocabulary import Vocabulary
+
+    Start = tuple[Expression, Json, Sequence[str]]
 
 WHOLE_TESTS = (Exists, Size, ElementMatches)
 """Tests that look at an array, never at its elements."""
@@ -94,14 +96,49 @@ class Reach:
             start: Where the path starts: the value of a key.
             parts: Keys that are left to follow.
         """
-        if not parts:
-            return self.anywhere(test, start)
-        items = self._step(start, parts[0], has_places=False)
-        has_places = _INDEX.fullmatch(parts[0]) is not None
-        for key in parts[1:]:
-            step = partial(self._next, key, has_places)
-            items = self.words.flat_map(items, step)
+        return self.along_all(test, [(true(), start, parts)])
+
+    def along_all(
+        self, test: Test, starts: Sequence[Start], *, is_nearest: bool = False
+    ) -> Expression:
+        """Returns whether a test holds for what paths lead to that end alike.
+
+        The keys that they share are written down once, so that a path of n keys, which may start
+        after each of them, costs n steps.
+
+        Args:
+            test: The test.
+            starts: Whether one of them is to be followed, where it starts, and the keys that are
+                left, each path's one fewer than those of the path before.
+            is_nearest: Whether the last that is to be followed alone counts.
+        """
+        items: Expression | None = None
+        has_places = False
+        for is_start, start, parts in starts:
+            if not parts:
+                # Nothing is left of this one: it is tested as it is.
+                found = case((is_start, self.anywhere(test, start)), otherwise=false())
+                if items is None:
+                    return found
+                return any_of([self._tested(test, items, has_places=has_places), found])
+            key = parts[0]
+            more = None
+            if items is not None:
+                more = self.words.flat_map(items, partial(self._next, key, has_places))
+            here = self._step(start, key, has_places=False)
+            if is_nearest and more is not None:
+                items = case((is_start, here), otherwise=more)
+            else:
+                here = case((is_start, here), otherwise=self.words.none())
+                items = here if more is None else self.words.concat(more, here)
             has_places = has_places or _INDEX.fullmatch(key) is not None
+        assert items is not None
+        for key in starts[-1][2][1:]:
+            items = self.words.flat_map(items, partial(self._next, key, has_places))
+            has_places = has_places or _INDEX.fullmatch(key) is not None
+        return self._tested(test, items, has_places=has_places)
+
+    def _tested(self, test: Test, items: Expression, *, has_places: bool) -> Expression:
         if not isinstance(test, WHOLE_TESTS) or has_places:
             items = self.words.flat_map(items, lambda i: self._end(test, i, has_places=has_places))
         return self._any(test, items)

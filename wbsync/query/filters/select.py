@@ -7,11 +7,11 @@ condition. It holds no text of the user's but as literals that sqlglot escapes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from wbsync.errors import UnsupportedOperatorError
+from wbsync.errors import FilterSyntaxError, UnsupportedOperatorError
 from wbsync.query.filters.check import check
 from wbsync.query.filters.fields import Kind, kind_of, resolve_field
 from wbsync.query.filters.joins import Joins
@@ -24,7 +24,6 @@ from wbsync.tables import load_table, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from typing import Any
 
     from wbsync.query.filters.check import Meaning
     from wbsync.query.filters.order import OrderKey
@@ -140,6 +139,27 @@ def build_select(
         ties = [joins.column(c) for c in (kind.created, kind.key[-1]) if c is not None]
         query = query.order_by(*ordered, *(_directed(t, None) for t in ties), copy=False)
     return query if question.limit is None else query.limit(question.limit, copy=False)
+
+
+def question_sql(question: Question, words: Vocabulary | None = None, **how: Any) -> str:
+    """Returns the text of the query that answers a question.
+
+    Args:
+        question: What is asked.
+        words: The dialect's words; None for DuckDB's.
+        how: What else `build_select` takes, and `pretty` for lines that people read.
+
+    Raises:
+        FilterError: See `build_select`; or the filter is too deep to be said in SQL.
+    """
+    words = words or Vocabulary()
+    is_pretty = how.pop("pretty", False)
+    try:
+        return words.sql(build_select(question, words, **how), is_pretty=is_pretty)
+    except RecursionError:
+        raise FilterSyntaxError(
+            "the filter is nested too deep; put what is alike side by side in one $and or $or"
+        ) from None
 
 
 def table_columns(kind: Kind) -> tuple[str, ...]:

@@ -57,9 +57,9 @@ class Vocabulary:
     def __init__(self) -> None:
         self._names = 0
 
-    def sql(self, query: Expression) -> str:
-        """Returns the text of a query."""
-        return query.sql(self.dialect, copy=False)
+    def sql(self, query: Expression, *, is_pretty: bool = False) -> str:
+        """Returns the text of a query, in lines that people read or in one."""
+        return query.sql(self.dialect, copy=False, pretty=is_pretty)
 
     def cast(self, value: Expression, to: str) -> Expression:
         """Returns a value as another type."""
@@ -205,6 +205,10 @@ class Vocabulary:
     def append(self, items: Expression, item: Expression) -> Expression:
         """Returns a list with one more item."""
         return call("list_append", items, item)
+
+    def concat(self, items: Expression, more: Expression) -> Expression:
+        """Returns two lists as one."""
+        return call("list_concat", items, more)
 
     def lambda_(self, body: Callable[[Expression], Expression]) -> exp.Lambda:
         """Returns a function of one item, which is named as no other in this query."""
