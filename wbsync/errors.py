@@ -23,6 +23,9 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+_PLACE_CHARS = 160
+"""Characters of a place in a filter that a message shows."""
+
 _NO_ROOM = ("No space left", "os error 28", "disk is full")
 """How the libraries that write for us say that they could not: not all keep the number."""
 
@@ -208,9 +211,17 @@ class FilterError(WbsyncError):
     """A filter or an order cannot be used; `at` is the place in it."""
 
     def __init__(self, message: str, *, at: str = "") -> None:
-        super().__init__(f"filter, at {at}: {message}" if at else f"filter: {message}")
+        is_elsewhere = at.startswith(("column ", "order "))
+        place = "filter" if not at else at if is_elsewhere else f"filter, at {at}"
+        if len(place) > _PLACE_CHARS:
+            # Hundreds of `$and[0].` say no more than the first and the last of them.
+            place = f"{place[: _PLACE_CHARS // 2]}…{place[-_PLACE_CHARS // 2 :]}"
+        super().__init__(f"{place}: {message}")
         self.at = at
-        """Where in the filter, for example `$or[1].config.lr.$gt`; empty for all of it."""
+        """Where in the filter, for example `$or[1].config.lr.$gt`; empty for all of it.
+
+        A column that is asked for is `column NAME`, a key of an order `order NAME`.
+        """
 
 
 class FilterSyntaxError(FilterError):

@@ -49,7 +49,6 @@ def ask_and_write(
     """Answers a question, and writes the rows."""
     from wbsync.query.asking import ask, build_question
     from wbsync.query.filters import kind_of
-    from wbsync.query.nearness import check_project
     from wbsync.sync.publication import open_published
 
     names = kind_of(kind).columns
@@ -61,9 +60,7 @@ def ask_and_write(
     question = build_question(kind, path, source, columns=names, **how)
     with open_published(shared.root()) as engine:
         result = ask(engine, question)
-        if not result.preview(1)[0]:
-            if path and kind_of(kind).scope == ("entity", "project"):
-                check_project(engine, path.strip())
+        if how["limit"] != 0 and not result.preview(1)[0]:
             place = f" of {path}" if path else ""
             shared.say.note(f"nothing that is held{place} passes; `wbsync status` shows what is")
         output.write(result, shared.say)

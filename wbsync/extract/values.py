@@ -45,7 +45,7 @@ def split_value(value: Any) -> Split:
         try:
             return float(value), str(value)
         except OverflowError:
-            return math.copysign(math.inf, value), str(value)
+            return math.inf if value > 0 else -math.inf, str(value)
     if isinstance(value, float):
         return value, None
     if isinstance(value, str) and value in NON_FINITE:

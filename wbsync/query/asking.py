@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import ConfigError
@@ -13,6 +14,8 @@ from wbsync.query.filters.leaf_types import (
     leaf_type,
     lies_below,
 )
+from wbsync.query.filters.operands import checked_text, is_writable
+from wbsync.query.nearness import check_held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,19 +48,34 @@ def build_question(
 
     Raises:
         FilterError: The filter or the order cannot be used.
-        ConfigError: The path is none.
+        ConfigError: The path is none, or an argument is not of its type.
     """
     asked = kind_of(kind)
     keys = parse_order(order)
     if order == "+created_at" and "createdAt" not in asked.fields:
         keys = parse_order(f"+{asked.created}")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise ConfigError(f"limit is a whole number of rows, 0 or more, not {limit!r}")
     return Question(
         filter=parse_filter(filters, kind, meaning),
         scope=parse_scope(asked, path),
         order=keys,
-        columns=tuple(columns) if columns is not None else None,
+        columns=None if columns is None else _checked_columns(columns),
         limit=limit,
     )
+
+
+def _checked_columns(columns: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise ConfigError(f"columns is a list of names, also of one, not {columns!r}")
+    names = tuple(columns)
+    if not names:
+        raise ConfigError("columns names no column; leave it out for the whole table")
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"the name of a column is a text, not {name!r}")
+        checked_text(name, "column name")
+    return names
 
 
 def parse_scope(kind: Kind, path: str | None) -> dict[str, str]:
@@ -68,10 +86,10 @@ def parse_scope(kind: Kind, path: str | None) -> dict[str, str]:
     """
     if path is None:
         return {}
-    parts = path.strip().split("/")
-    if not all(parts) or len(parts) > len(kind.scope):
+    parts = path.strip().split("/") if isinstance(path, str) and is_writable(path) else []
+    if not parts or not all(parts) or len(parts) > len(kind.scope):
         shape = "/".join(kind.scope).upper()
-        raise ConfigError(f"{path!r} is not {shape}; its first part alone will do, too")
+        raise ConfigError(f"{path!a} is not {shape}; its first part alone will do, too")
     return dict(zip(kind.scope, parts, strict=False))
 
 
@@ -81,8 +99,12 @@ def ask(engine: Engine, question: Question) -> Result:
     Raises:
         FilterError: A column or the order names what there is none of.
         QueryError: The published file lacks what is asked for.
+        ConfigError: Nothing that is held is called as the path says.
     """
-    return engine.run_trusted(question_sql(with_types(engine, question)))
+    result = engine.run_trusted(question_sql(with_types(engine, question)))
+    if question.scope and not result.preview(1)[0]:
+        check_held(engine, question.kind, question.scope)
+    return result
 
 
 def with_types(engine: Engine, question: Question) -> Question:

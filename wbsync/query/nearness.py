@@ -8,7 +8,28 @@ from typing import TYPE_CHECKING
 from wbsync.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from wbsync.query.engine import Engine
+    from wbsync.query.filters import Kind
+
+
+def check_held(engine: Engine, kind: Kind, scope: Mapping[str, str]) -> None:
+    """Checks that there is what a path names, be there nothing in it.
+
+    Args:
+        engine: Asks the warehouse.
+        kind: What is asked for.
+        scope: The columns that the path fixes, and their values.
+
+    Raises:
+        ConfigError: There is not; the message names the nearest that is.
+    """
+    path = "/".join(scope[column] for column in kind.scope if column in scope)
+    if kind.scope == ("entity", "project"):
+        check_project(engine, path)
+    else:
+        _check(path, engine.run_trusted("SELECT organization, registry FROM registries").fetchall())
 
 
 def check_project(engine: Engine, path: str) -> None:
@@ -24,7 +45,11 @@ def check_project(engine: Engine, path: str) -> None:
     rows = engine.run_trusted(
         "SELECT entity, project FROM projects UNION SELECT entity, project FROM runs"
     ).fetchall()
-    held = [f"{entity}/{project}" for entity, project in rows]
+    _check(path, rows)
+
+
+def _check(path: str, rows: Sequence[tuple[str, ...]]) -> None:
+    held = ["/".join(row) for row in rows]
     known = held if "/" in path else sorted({name.partition("/")[0] for name in held})
     if path not in known:
         near = difflib.get_close_matches(path, known, 1)

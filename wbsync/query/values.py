@@ -42,13 +42,14 @@ def read_value(value: Any, kind: str, name: str, now: datetime) -> Any:
     except (ValueError, TypeError, OverflowError):
         found = None
     if found is None:
-        raise QueryError(f"{name} must be {_WANTED[kind]}, not {value!r}")
+        raise QueryError(f"{name} must be {_WANTED[kind]}, not {value!a}")
     return found
 
 
 def _text(value: Any, _now: datetime) -> str:
     if not isinstance(value, str) or "\x00" in value:
         raise ValueError(value)
+    value.encode()  # a UnicodeEncodeError is a ValueError
     return value
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wbsync.errors import FilterSyntaxError, UnsupportedOperatorError
 from wbsync.query.filters.fields import Column, Field, Kind, check_depth, resolve_field
-from wbsync.query.filters.operands import parse_instant
+from wbsync.query.filters.operands import parse_instant, shown_value
 from wbsync.query.filters.tree import (
     Compare,
     Document,
@@ -139,7 +139,8 @@ def _instant(value: Operand, where: Where) -> Operand:
     found = parse_instant(value)
     if found is None:
         raise FilterSyntaxError(
-            f"{where.path} is an instant, and {value!r} is none: write 2026-01-31T12:00:00Z",
+            f"{where.path} is an instant, and {shown_value(value)} is none:"
+            " write 2026-01-31T12:00:00Z",
             at=where.at,
         )
     return found

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from wbsync.errors import FilterSyntaxError
+from wbsync.query.filters.operands import shown_value
 
 FRONTEND_NAMES = {
     "ID": "name",
@@ -94,7 +95,9 @@ def within(path: str, seconds: Any, now: datetime | None) -> dict[str, Any]:
         FilterSyntaxError: The seconds are no number.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise FilterSyntaxError(f"within_last takes a number of seconds, not {seconds!r}", at=path)
+        raise FilterSyntaxError(
+            f"within_last takes a number of seconds, not {shown_value(seconds)}", at=path
+        )
     try:
         start = (now or datetime.now(UTC)) - timedelta(seconds=seconds)
     except OverflowError:

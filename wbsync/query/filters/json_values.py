@@ -22,7 +22,7 @@ from wbsync.query.filters.logic import (
     negated,
     true,
 )
-from wbsync.query.filters.operands import is_nan
+from wbsync.query.filters.operands import integer_digits, is_nan
 from wbsync.query.filters.values import (
     Value,
     compare_double,
@@ -269,7 +269,7 @@ class Json(Value):
         """Returns whether digits of any length are on a side of a number, exactly."""
         if isinstance(number, float) and math.isinf(number):
             return true() if op != "=" and is_on_side(op, 0, number) else false()
-        digits, is_negative = str(int(number)), number < 0
+        digits, is_negative = integer_digits(int(number)), number < 0
         same = equals(self.json, self.words.text(digits))
         if op == "=":
             return same

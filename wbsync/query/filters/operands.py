@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 from wbsync.errors import FilterSyntaxError, UnsupportedOperatorError
@@ -52,17 +53,51 @@ def parse_operand(value: Any, at: str, depth: int = 0) -> Operand:
     raise FilterSyntaxError(f"a {type(value).__name__} is no value that JSON has", at=at)
 
 
+def shown_value(value: Any) -> str:
+    """Returns a value as a message shows it: short, and whatever its size.
+
+    >>> shown_value(10**5000), shown_value("soon")
+    ('an integer of 16610 bits', "'soon'")
+    """
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except ValueError:
+        text = f"this {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def read_integer(digits: str) -> int:
+    """Returns the integer of digits, of any number: Python's own reader stops at 4,300."""
+    return int(digits) if len(digits) < 4000 else int(Decimal(digits))
+
+
+def integer_digits(number: int) -> str:
+    """Returns the digits of an integer of any size: Python's own writer stops at 4,300."""
+    return str(number) if number.bit_length() < 10_000 else f"{Decimal(number):f}"
+
+
 def checked_text(text: str, at: str) -> str:
     """Returns a text that can be written as UTF-8.
 
     Raises:
         FilterSyntaxError: It holds half a surrogate pair.
     """
+    if not is_writable(text):
+        raise FilterSyntaxError(
+            "a text holds half a surrogate pair, or bytes that are no UTF-8", at=at
+        )
+    return text
+
+
+def is_writable(text: str) -> bool:
+    """Says whether a text can be written as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise FilterSyntaxError("a text holds half a surrogate pair", at=at) from None
-    return text
+        return False
+    return True
 
 
 def _parse_object(value: dict[Any, Any], at: str, depth: int) -> Operand:
@@ -96,10 +131,10 @@ def _parse_extended(key: str, inner: Any, at: str) -> Operand:
         if key == "$oid":
             return checked_text(str(inner), at)
         if key in {"$numberLong", "$numberInt"}:
-            return int(inner)
+            return read_integer(inner) if isinstance(inner, str) else int(inner)
         return NON_FINITE[inner] if inner in NON_FINITE else float(inner)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        raise FilterSyntaxError(f"{key} does not take {inner!r}", at=at) from None
+    except (KeyError, TypeError, ValueError, ArithmeticError, OSError):
+        raise FilterSyntaxError(f"{key} does not take {shown_value(inner)}", at=at) from None
 
 
 def parse_instant(value: Any) -> datetime | None:

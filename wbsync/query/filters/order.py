@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wbsync.errors import FilterSyntaxError
+from wbsync.errors import ConfigError, FilterSyntaxError
+from wbsync.query.filters.names import split_names
+from wbsync.query.filters.operands import checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,20 +31,26 @@ def parse_order(order: str | Sequence[str] | None) -> tuple[OrderKey, ...]:
 
     Args:
         order: An order string, several with commas between, or a list of them. A key that holds a
-            comma can be named in a list only. No sign is `+`.
+            comma stands in quotes, `-config."a,b"`; in a list it is written as it is. No sign is
+            `+`.
 
     Raises:
         FilterSyntaxError: A key is empty.
+        ConfigError: It is neither a text nor a list of texts.
 
     >>> parse_order("-summary_metrics.acc,created_at")[0]
     OrderKey(path='summary_metrics.acc', is_descending=True)
     """
     if order is None or order == "":
         return ()
-    texts = order.split(",") if isinstance(order, str) else order
+    if not isinstance(order, (str, list, tuple)):
+        raise ConfigError(f"an order is a text or a list of texts, not {order!r}")
+    texts = split_names(order) if isinstance(order, str) else order
     keys = []
     for text in texts:
-        stripped = text.strip()
+        if not isinstance(text, str):
+            raise ConfigError(f"a key of an order is a text, not {text!r}")
+        stripped = checked_text(text, "order key").strip()
         path = stripped[1:] if stripped[:1] in {"+", "-"} else stripped
         if not path:
             raise FilterSyntaxError(

@@ -13,7 +13,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import FilterSyntaxError, UnsupportedOperatorError
-from wbsync.query.filters.operands import MAX_DEPTH, checked_text, is_number, parse_operand
+from wbsync.query.filters.operands import (
+    MAX_DEPTH,
+    checked_text,
+    is_number,
+    parse_operand,
+    read_integer,
+    shown_value,
+)
 from wbsync.query.filters.patterns import options_of, translate_pattern
 from wbsync.query.filters.tree import (
     EVERYTHING,
@@ -95,7 +102,7 @@ def load_filter(text: str) -> Any:
     if not text:
         return None
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=_unique, parse_int=read_integer)
     except json.JSONDecodeError as error:
         hint = "; JSON needs double quotes" if "'" in text and '"' not in text else ""
         where = f"line {error.lineno}, column {error.colno}"
@@ -323,7 +330,7 @@ def _mod(operand: Any, at: str) -> Mod:
         raise FilterSyntaxError(usage, at=at)
     parts = []
     for value in operand:
-        if not is_number(value) or not math.isfinite(value) or not -(2**63) <= value < 2**63:
+        if not is_number(value) or not -(2**63) <= value < 2**63:
             raise FilterSyntaxError(usage, at=at)
         parts.append(math.trunc(value))
     if parts[0] == 0:
@@ -336,9 +343,9 @@ def _type_of(operand: Any, at: str) -> TypeOf:
     for value in operand if isinstance(operand, (list, tuple)) else [operand]:
         name = TYPE_NUMBERS.get(value) if is_number(value) else value
         if not isinstance(name, str) or name not in TYPE_NAMES:
-            near = difflib.get_close_matches(str(value), TYPE_NAMES, 1)
+            near = difflib.get_close_matches(shown_value(value), TYPE_NAMES, 1)
             hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(TYPE_NAMES))
-            raise FilterSyntaxError(f"the type {value!r} is unknown: {hint}", at=at)
+            raise FilterSyntaxError(f"the type {shown_value(value)} is unknown: {hint}", at=at)
         names.add(name)
     if not names:
         raise FilterSyntaxError("$type takes at least one type", at=at)

@@ -13,7 +13,6 @@ it tells.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -212,7 +211,7 @@ def _operand_risk(value: Operand, test: Test, *, is_document: bool) -> str:
     if isinstance(value, bool):
         return ""
     if isinstance(value, (int, float)):
-        is_safe = math.isfinite(value) and abs(value) < MAX_EXACT
+        is_safe = -MAX_EXACT < value < MAX_EXACT
         return "" if is_safe else "W&B may not hold this number exactly, or refuses it"
     if isinstance(value, str):
         return "W&B may hold this text as a number" if is_document and value in NON_FINITE else ""

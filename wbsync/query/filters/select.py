@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from wbsync.errors import FilterSyntaxError, UnsupportedOperatorError
-from wbsync.query.filters.check import check
+from wbsync.errors import ConfigError, FilterSyntaxError, UnsupportedOperatorError
+from wbsync.query.filters.check import MEANINGS, check
 from wbsync.query.filters.fields import Kind, kind_of, resolve_field
 from wbsync.query.filters.joins import Joins
 from wbsync.query.filters.logic import is_true
@@ -55,12 +55,15 @@ def parse_filter(
         FilterSyntaxError: It is no filter, or asks what can never be.
         UnknownFieldError: It names a field that there is none of.
         UnsupportedOperatorError: It uses an operator that is unknown or has no meaning there.
+        ConfigError: There is no such kind or meaning.
 
     >>> parse_filter({"state": "finished"}).kind
     'runs'
     """
     if isinstance(source, Filter):
         return source
+    if meaning not in MEANINGS:
+        raise ConfigError(f"meaning is {' or '.join(MEANINGS)}, not {meaning!r}")
     root = parse_tree(source)
     check(kind_of(kind), root, meaning)
     return Filter(root, kind, meaning)

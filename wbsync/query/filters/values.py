@@ -233,7 +233,7 @@ def compare_double(op: str, held: Expression, operand: Any, words: Vocabulary) -
     try:
         nearest = float(operand)
     except OverflowError:
-        nearest = math.copysign(math.inf, operand)
+        nearest = math.inf if operand > 0 else -math.inf
     if nearest > operand:
         op = {"=": "", "<=": "<", ">": ">="}.get(op, op)
     elif nearest < operand:
