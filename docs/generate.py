@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wbsync.query.named import Parameter, example, shipped_queries
+from wbsync.query.named import Parameter, example, range_words, shipped_queries
 from wbsync.tables import load_table, table_names
 
 HERE = Path(__file__).resolve().parent
@@ -50,6 +50,8 @@ Each `.sql` file in it is a query of the file's name: one statement that reads, 
 --   state VARCHAR IN ('finished', 'failed') = 'finished' -- How they ended.
 --   since TIMESTAMP = '30d' -- Only runs created then or later.
 --   tag VARCHAR[] = '' -- Any of these tags.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   hours DOUBLE IN [0, ) = 1.0 -- Least compute hours.
 --
 -- Columns:
 --   run_id VARCHAR -- Run id.
@@ -57,16 +59,22 @@ Each `.sql` file in it is a query of the file's name: one statement that reads, 
 SELECT run_id, compute_seconds / 3600 AS hours
 FROM runs
 WHERE username = $who AND state = $state AND created_at >= $since
+    AND ($project IS NULL OR $project IN (entity, concat(entity, '/', project)))
+    AND compute_seconds >= 3600 * $hours
     AND (array_length($tag) = 0 OR run_id IN (
         SELECT run_id FROM run_tags WHERE list_contains($tag, tag)
     ))
 ORDER BY hours DESC, run_id
 ```
 
-Types are VARCHAR, BIGINT, DOUBLE, BOOLEAN, TIMESTAMP and, for parameters, VARCHAR[]. A TIMESTAMP
-is a date, an instant, `now`, or how long ago (`36h`, `30d`, `2w`). Columns may be left out of the
-header; where they are listed, they are checked. A query of your own whose name wbsync has, too,
-takes its place, and wbsync says so.
+Types are VARCHAR, BIGINT, DOUBLE, BOOLEAN, TIMESTAMP and, for parameters, VARCHAR[]. A TIMESTAMP is
+a date, an instant, `now`, or how long ago (`36h`, `30d`, `2w`). A VARCHAR[] is given as a list, or
+as one text with commas between, quotes around what holds a comma. `IN` lists what a value may be,
+or gives a range: the bound beside a round bracket is left out, and one that is not written is none.
+`OF` says that a value names what must be held: `project` is ENTITY/PROJECT, `projects` that or
+ENTITY alone, `run` and `sweep` are ids in the parameter `project`. NaN is no number here. Columns
+may be left out of the header; where they are listed, they are checked. A query of your own whose
+name wbsync has, too, takes its place, and wbsync says so.
 
 Some rules keep a query the same on every engine: compare with `isfinite(x)` to leave out NaN, join
 with ON rather than USING, write 0 rather than 0.0 where types meet, and order by columns that are
@@ -95,6 +103,8 @@ def render_queries() -> str:
 
 def _default(parameter: Parameter) -> str:
     choices = f" of {', '.join(parameter.choices)}" if parameter.choices else ""
+    if parameter.range:
+        choices = f", {range_words(parameter.range)}"
     if parameter.is_required:
         return f"required{choices}"
     return ("none" if parameter.default in (None, "") else f"`{parameter.default}`") + choices

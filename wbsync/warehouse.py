@@ -421,12 +421,16 @@ class Warehouse:
 
         Raises:
             QueryError: There is no such query, or a parameter is missing or wrong.
+            ConfigError: A project, run or sweep that is named is not held.
             WarehouseError: Nothing is synced yet.
         """
         from wbsync.query.named import Catalog, run_query
+        from wbsync.query.nearness import check_subjects
 
-        query = Catalog(resolve({})["queries.path"]).find(name)
-        return run_query(self._open(), query, values, datetime.now(UTC))
+        query, now = Catalog(resolve({})["queries.path"]).find(name), datetime.now(UTC)
+        engine = self._open()
+        check_subjects(engine, query, query.bind(values, now))
+        return run_query(engine, query, values, now)
 
     def history(
         self, project: str, keys: Sequence[str], runs: Sequence[str] | None = None

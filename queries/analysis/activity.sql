@@ -4,7 +4,7 @@
 -- row.
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   unit VARCHAR IN ('day', 'week', 'month') = 'week' -- Length of a period.
 --   by VARCHAR IN ('all', 'project', 'user') = 'all' -- What each period is split by.
 --   since TIMESTAMP = NULL -- Only runs created at this time or later.

@@ -3,7 +3,7 @@
 -- Parameters:
 --   artifact VARCHAR -- COLLECTION:VERSION, COLLECTION:ALIAS, COLLECTION for all its versions, with
 --     ENTITY/PROJECT/ before it or not, or an id.
---   project VARCHAR = NULL -- ENTITY/PROJECT that holds the artifact, or ENTITY.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT that holds the artifact, or ENTITY.
 --   direction VARCHAR IN ('used', 'logged', 'any') = 'used' -- What the runs did with it.
 --
 -- Columns:

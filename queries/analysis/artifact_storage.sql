@@ -4,7 +4,7 @@
 -- though W&B stores it once. A version is idle when no run used it and it has no alias.
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   type VARCHAR = NULL -- Artifact type, for example model.
 --
 -- Columns:

@@ -4,7 +4,7 @@
 -- with equal values the oldest is shown.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   metric VARCHAR -- Summary key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   by VARCHAR IN ('group', 'sweep', 'job_type', 'user', 'host', 'project') = 'group' -- What

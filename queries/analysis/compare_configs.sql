@@ -4,9 +4,9 @@
 -- included. Choose the runs by id, by sweep or by group; else they are all of the project's.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT.
---   run VARCHAR[] = '' -- Ids of the runs.
---   sweep VARCHAR = NULL -- Only runs of this sweep.
+--   project VARCHAR OF project -- ENTITY/PROJECT.
+--   run VARCHAR[] OF run = '' -- Ids of the runs.
+--   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.
 --   group VARCHAR = NULL -- Only runs of this group.
 --
 -- Columns:

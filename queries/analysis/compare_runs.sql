@@ -4,9 +4,9 @@
 -- and what one of them lacks. NaN is the same as NaN.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT.
---   a VARCHAR -- Id of one run.
---   b VARCHAR -- Id of the other.
+--   project VARCHAR OF project -- ENTITY/PROJECT.
+--   a VARCHAR OF run -- Id of one run.
+--   b VARCHAR OF run -- Id of the other.
 --
 -- Columns:
 --   part VARCHAR -- run, config or summary.

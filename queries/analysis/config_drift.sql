@@ -5,10 +5,10 @@
 -- changed, and keys that came or went. Of equally frequent values the least is taken.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT.
+--   project VARCHAR OF project -- ENTITY/PROJECT.
 --   first TIMESTAMP -- The earlier date.
 --   second TIMESTAMP -- The later date.
---   days DOUBLE = 7.0 -- Days before each date that count.
+--   days DOUBLE IN (0, ) = 7.0 -- Days before each date that count.
 --
 -- Columns:
 --   key VARCHAR -- Dotted config key.

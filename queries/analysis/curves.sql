@@ -7,15 +7,15 @@
 -- infinite values, and rows without a step, are left out.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT.
+--   project VARCHAR OF project -- ENTITY/PROJECT.
 --   metric VARCHAR -- History key; nested ones dotted.
---   run VARCHAR[] = '' -- Ids of the runs; all of the project's unless given.
---   sweep VARCHAR = NULL -- Only runs of this sweep.
+--   run VARCHAR[] OF run = '' -- Ids of the runs; all of the project's unless given.
+--   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.
 --   group VARCHAR = NULL -- Only runs of this group.
 --   axis VARCHAR = '_step' -- History key of the axis, logged together with the metric, for example
 --     _runtime or epoch.
---   points BIGINT = 100 -- Pieces of the axis.
---   smoothing DOUBLE = 0.6 -- From 0 (none) to below 1.
+--   points BIGINT IN [1, 100000] = 100 -- Pieces of the axis.
+--   smoothing DOUBLE IN [0, 1) = 0.6 -- From 0 (none) to below 1.
 --
 -- Columns:
 --   run_id VARCHAR -- Run id.

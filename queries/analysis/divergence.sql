@@ -5,10 +5,10 @@
 -- Rows without a step are left out.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   metric VARCHAR -- History key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
---   factor DOUBLE = 3.0 -- How much worse is divergence.
+--   factor DOUBLE IN [1, ) = 3.0 -- How much worse is divergence.
 --
 -- Columns:
 --   entity VARCHAR -- Entity that owns the project.

@@ -4,9 +4,9 @@
 -- Runs without a config are left out.
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   ignore VARCHAR[] = '' -- Config keys that may differ, whole or by their last dotted part.
---   min_runs BIGINT = 2 -- Fewest runs that share a config.
+--   min_runs BIGINT IN [1, ) = 2 -- Fewest runs that share a config.
 --
 -- Columns:
 --   entity VARCHAR -- Entity that owns the project.

@@ -4,7 +4,7 @@
 -- its set-up; one whose summary holds NaN or infinity, in its numbers; any other, in training.
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   by VARCHAR IN ('project', 'user', 'host', 'gpu', 'program', 'group') = 'project' -- What
 --     failures are counted by.
 --   since TIMESTAMP = NULL -- Only runs created at this time or later.

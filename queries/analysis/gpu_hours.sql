@@ -6,7 +6,7 @@
 -- (UTC).
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   by VARCHAR IN ('user', 'group', 'project', 'entity', 'sweep', 'job_type', 'host', 'gpu') =
 --     'user' -- What the hours are added up by.
 --   since TIMESTAMP = NULL -- Only runs created at this time or later.

@@ -4,9 +4,9 @@
 -- sample that is held, shared out by samples.
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
---   below DOUBLE = 10.0 -- Percent under which a GPU idles.
---   share DOUBLE = 0.5 -- Least share of the samples.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   below DOUBLE IN [0, ) = 10.0 -- Percent under which a GPU idles.
+--   share DOUBLE IN [0, 1] = 0.5 -- Least share of the samples.
 --   since TIMESTAMP = NULL -- Only runs created at this time or later.
 --
 -- Columns:

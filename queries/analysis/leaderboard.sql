@@ -4,12 +4,12 @@
 -- the older stands first.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   metric VARCHAR -- Summary key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   tag VARCHAR = NULL -- Only runs with this tag.
 --   state VARCHAR = NULL -- Only runs in this state, for example finished.
---   top BIGINT = 20 -- Ranks to show.
+--   top BIGINT IN [1, ) = 20 -- Ranks to show.
 --
 -- Columns:
 --   rank BIGINT -- 1 for the best.

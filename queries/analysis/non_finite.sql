@@ -1,7 +1,7 @@
 -- Which runs logged NaN or infinite values, and from when on?
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   metric VARCHAR = NULL -- History key; all that were logged unless given.
 --
 -- Columns:

@@ -5,7 +5,7 @@
 -- rows without a step, are left out.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   train VARCHAR -- History key of the training metric.
 --   validation VARCHAR -- History key of the validation metric.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.

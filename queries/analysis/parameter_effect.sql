@@ -4,11 +4,11 @@
 -- of its own. Runs whose metric is missing, NaN or infinite are left out.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   parameter VARCHAR -- Config key; nested ones dotted.
 --   metric VARCHAR -- Summary key; nested ones dotted.
---   sweep VARCHAR = NULL -- Only runs of this sweep.
---   bins BIGINT = 8 -- Classes that numbers are cut into.
+--   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.
+--   bins BIGINT IN [1, 1000] = 8 -- Classes that numbers are cut into.
 --
 -- Columns:
 --   low DOUBLE -- Least value of the class; NULL for what is not a number.

@@ -9,12 +9,12 @@
 -- with another is not seen. Runs whose metric is missing, NaN or infinite are left out.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT.
+--   project VARCHAR OF project -- ENTITY/PROJECT.
 --   metric VARCHAR -- Summary key; nested ones dotted.
---   sweep VARCHAR = NULL -- Only runs of this sweep.
---   bins BIGINT = NULL -- Classes that numbers are cut into; by default 2 to 6, the more the more
---     runs there are.
---   min_runs BIGINT = 10 -- Fewest runs that must have a key.
+--   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.
+--   bins BIGINT IN [2, 1000] = NULL -- Classes that numbers are cut into; by default 2 to 6, the
+--     more the more runs there are.
+--   min_runs BIGINT IN [2, ) = 10 -- Fewest runs that must have a key.
 --
 -- Columns:
 --   key VARCHAR -- Config key.

@@ -6,11 +6,11 @@
 -- step, are left out.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   metric VARCHAR -- History key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
---   tolerance DOUBLE = 0.02 -- Share of the improvement that may still be missing.
---   share DOUBLE = 0.3 -- Least share of the steps.
+--   tolerance DOUBLE IN [0, 1] = 0.02 -- Share of the improvement that may still be missing.
+--   share DOUBLE IN [0, 1] = 0.3 -- Least share of the steps.
 --
 -- Columns:
 --   entity VARCHAR -- Entity that owns the project.

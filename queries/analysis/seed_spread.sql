@@ -4,12 +4,12 @@
 -- Values that are NaN or infinite do not count.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   metric VARCHAR -- Summary key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   ignore VARCHAR[] = 'seed,random_seed' -- Config keys that may differ, whole or by their last
 --     dotted part.
---   min_runs BIGINT = 2 -- Fewest runs that a setting must have.
+--   min_runs BIGINT IN [1, ) = 2 -- Fewest runs that a setting must have.
 --
 -- Columns:
 --   entity VARCHAR -- Entity that owns the project.

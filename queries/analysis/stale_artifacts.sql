@@ -5,9 +5,9 @@
 -- count as users.
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   type VARCHAR = NULL -- Artifact type, for example model.
---   days DOUBLE = 90.0 -- Days without use.
+--   days DOUBLE IN [0, ) = 90.0 -- Days without use.
 --   latest BOOLEAN = false -- Whether versions with the alias latest may be stale, too.
 --   now TIMESTAMP = 'now' -- Time from which days are counted back.
 --

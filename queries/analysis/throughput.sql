@@ -3,7 +3,7 @@
 -- Steps per second of active time, run by run; runs without steps or without time are left out.
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   by VARCHAR IN ('gpu', 'host', 'user', 'group', 'sweep', 'project') = 'gpu' -- What runs are put
 --     together by.
 --   since TIMESTAMP = NULL -- Only runs created at this time or later.

@@ -4,11 +4,11 @@
 -- without a step, are left out; a run that logged nothing else has no row.
 --
 -- Parameters:
---   project VARCHAR -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   metric VARCHAR -- History key; nested ones dotted.
 --   target DOUBLE -- Value to reach.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
---   sweep VARCHAR = NULL -- Only runs of this sweep.
+--   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.
 --
 -- Columns:
 --   entity VARCHAR -- Entity that owns the project.

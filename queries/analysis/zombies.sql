@@ -4,8 +4,8 @@
 -- last sync.
 --
 -- Parameters:
---   project VARCHAR = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
---   hours DOUBLE = 3.0 -- Least hours of silence.
+--   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
+--   hours DOUBLE IN [0, ) = 3.0 -- Least hours of silence.
 --   now TIMESTAMP = 'now' -- Time from which silence is counted back.
 --
 -- Columns:

@@ -115,7 +115,7 @@ def _is_stdout(path: Path) -> bool:
 def output_options(function: F) -> F:
     """Adds the options that say how rows are written; they arrive as one, named `output`."""
 
-    @click.option("--format", "output_format", type=click.Choice(FORMATS),
+    @click.option("--format", "output_format", type=click.Choice([*FORMATS, "md"]),
                   help="Default: what the ending of -o says, else table.")  # fmt: skip
     @click.option("--json", "output_json", is_flag=True, help="The same as --format json.")
     @click.option("-o", "--output", "output_path", type=click.Path(dir_okay=False, path_type=Path),
@@ -132,6 +132,8 @@ def output_options(function: F) -> F:
             raise click.UsageError(f"--json and --format {output_format} do not go together")
         if output_path is not None and _is_stdout(output_path):
             output_path = None
+        if output_format == "md":
+            output_format = "markdown"
         kind = output_format or ("json" if output_json else _kind_of(output_path))
         return function(*args, output=OutputOptions(kind, output_path), **kwargs)
 

@@ -100,12 +100,16 @@ def _facts(query: NamedQuery) -> dict[str, Any]:
 
 def _command(query: NamedQuery) -> click.Command:
     """Returns the command that runs a query."""
+    from wbsync.query.filters.names import split_names
     from wbsync.query.named import example
 
     @click.pass_context
     def run(ctx: click.Context, /, **given: Any) -> None:
         values = {p.name: given.pop(p.name) for p in query.parameters}
-        _run(ctx, query, {n: v for n, v in values.items() if v not in (None, ())}, **given)
+        for name, value in values.items():
+            if isinstance(value, tuple):
+                values[name] = [part for text in value for part in split_names(text)]
+        _run(ctx, query, {n: v for n, v in values.items() if v not in (None, [])}, **given)
 
     made: Any = run
     for option in (
@@ -129,12 +133,16 @@ def _command(query: NamedQuery) -> click.Command:
 
 
 def _option(parameter: Parameter) -> click.Option:
+    from wbsync.query.named import range_words
+
     is_list = parameter.type.endswith("[]")
     kinds: dict[str, Any] = {"BIGINT": click.INT, "DOUBLE": click.FLOAT, "BOOLEAN": click.BOOL}
     kind = kinds.get(parameter.type, click.STRING)
     if parameter.choices:
         kind = click.Choice(parameter.choices)
-    notes = ["several times for several"] if is_list else []
+    notes = ["several times, or with commas between, for several"] if is_list else []
+    if parameter.range:
+        notes.append(range_words(parameter.range))
     if parameter.is_required:
         notes.append("required")
     elif parameter.default not in (None, ""):
@@ -153,7 +161,9 @@ def _run(
     output: OutputOptions, on: str | None, lake: str | None,
 ) -> None:  # fmt: skip
     from wbsync.errors import QueryError
+    from wbsync.query import Engine
     from wbsync.query.named import print_query, run_query
+    from wbsync.query.nearness import check_subjects
 
     shared = _shared(ctx)
     now = datetime.now(UTC)
@@ -171,6 +181,8 @@ def _run(
         click.echo(print_query(query, values, now, "duckdb" if on is None else "spark"))
         return
     with open_engine(shared, on, lake) as engine:
+        if isinstance(engine, Engine):
+            check_subjects(engine, query, query.bind(values, now))
         result = run_query(engine, query, values, now)
         if not result.preview(1)[0]:
             if on is None:
@@ -180,15 +192,9 @@ def _run(
 
 
 def _explain(engine: Any, values: dict[str, Any], shared: Globals) -> None:
-    """Says what of an empty answer's values nothing held is called.
+    """Says what of an empty answer's values nothing held is called."""
+    from wbsync.query.nearness import nearest_metric
 
-    Raises:
-        ConfigError: The project is not held.
-    """
-    from wbsync.query.nearness import check_project, nearest_metric
-
-    if values.get("project"):
-        check_project(engine, str(values["project"]))
     if values.get("metric"):
         near = nearest_metric(engine, str(values["metric"]))
         if near is not None:

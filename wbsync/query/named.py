@@ -10,12 +10,17 @@ statement that reads, under a header of comment lines:
     -- Parameters:
     --   metric VARCHAR -- Summary key.
     --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
+    --   run VARCHAR[] OF run = '' -- Ids of the runs.
+    --   smoothing DOUBLE IN [0, 1) = 0.6 -- From none to nearly all.
     --
     -- Columns:
     --   run_id VARCHAR -- Run id.
 
-The first line is the question. A parameter without a default must be given, and stands in the
-statement as `$metric`. Values are bound, never made part of a text. The name is the file's.
+`OF` says that a value names something that must be held: `project` is ENTITY/PROJECT, `projects`
+that or ENTITY alone, and `run` and `sweep` are ids of the parameter `project`'s. A range leaves out
+the bound beside a round bracket, and has none where none is written. The first line is the
+question. A parameter without a default must be given, and stands in the statement as `$metric`.
+Values are bound, never made part of a text. The name is the file's.
 """
 
 from __future__ import annotations
@@ -41,11 +46,17 @@ COLUMN_TYPES = ("VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP")
 RESERVED = frozenset({"sql", "on", "lake", "format", "output", "help", "json", "limit"})
 """Names of options that every query has."""
 
+SUBJECTS = ("projects", "project", "run", "sweep")
+"""What a parameter may name."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LITERAL = r"'(?:[^']|'')*'|-?[\d.]+(?:e-?\d+)?|true|false|NULL"
+_BOUND = r"-?\d+(?:\.\d+)?"
 _PARAMETER = re.compile(
     r"  (?P<name>[a-z][a-z0-9_]*) (?P<type>[A-Z]+(?:\[\])?)"
     rf"(?: IN \((?P<choices>(?:{_LITERAL})(?:, (?:{_LITERAL}))*)\))?"
+    rf"(?: IN (?P<range>[\[(](?:{_BOUND})?, (?:{_BOUND})?[\])]))?"
+    rf"(?: OF (?P<subject>{'|'.join(SUBJECTS)}))?"
     rf"(?: = (?P<default>{_LITERAL}))? -- (?P<comment>.+)"
 )
 _COLUMN = re.compile(r"  (?P<name>[a-z][a-z0-9_]*) (?P<type>[A-Z]+) -- (?P<comment>.+)")
@@ -64,17 +75,47 @@ class Parameter:
     default: Any = None
     """For a TIMESTAMP a text: an instant, `now`, or how long before it, for example 30d."""
     choices: tuple[str, ...] = ()
+    range: str = ""
+    """Interval that a number lies in, for example `[0, 1)`; empty for any."""
+    subject: str = ""
+    """What a value names that must be held, one of SUBJECTS; empty for nothing."""
 
     def read(self, value: Any, now: datetime) -> Any:
         """Returns a value as the engine is to be given it.
 
         Raises:
-            QueryError: It is of another type, or none of the choices.
+            QueryError: It is of another type, or not among what it may be.
         """
         found = read_value(value, self.type, self.name, now)
         if self.choices and found is not None and found not in self.choices:
             raise QueryError(f"{self.name} must be one of {', '.join(self.choices)}, not {found!r}")
+        if self.range and found is not None and not is_within(found, self.range):
+            raise QueryError(f"{self.name} must be {range_words(self.range)}, not {found!r}")
         return found
+
+
+def is_within(number: float, interval: str) -> bool:
+    """Says whether a number lies in an interval.
+
+    >>> is_within(1, "[0, 1)"), is_within(0, "[0, 1)"), is_within(10**9, "[1, )")
+    (False, True, True)
+    """
+    low, high = (part.strip() for part in interval[1:-1].split(","))
+    if low and not (number >= float(low) if interval[0] == "[" else number > float(low)):
+        return False
+    return not high or (number <= float(high) if interval[-1] == "]" else number < float(high))
+
+
+def range_words(interval: str) -> str:
+    """Returns an interval in words.
+
+    >>> range_words("[0, 1)"), range_words("(0, )")
+    ('at least 0 and below 1', 'above 0')
+    """
+    low, high = (part.strip() for part in interval[1:-1].split(","))
+    words = [f"{'at least' if interval[0] == '[' else 'above'} {low}"] if low else []
+    words += [f"{'at most' if interval[-1] == ']' else 'below'} {high}"] if high else []
+    return " and ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +345,12 @@ def _read_parameter(line: str) -> Parameter:
         )
     choices = tuple(map(_literal, re.findall(_LITERAL, match["choices"] or "")))
     default = _literal(match["default"]) if match["default"] else None
+    if match["range"] and match["type"] not in {"BIGINT", "DOUBLE"}:
+        raise QueryError(f"{match['name']} in the header: a range is for BIGINT and DOUBLE")
     return Parameter(
-        match["name"], match["type"], match["comment"], match["default"] is None, default, choices
-    )
+        match["name"], match["type"], match["comment"], match["default"] is None, default, choices,
+        match["range"] or "", match["subject"] or "",
+    )  # fmt: skip
 
 
 def _read_column(line: str) -> OutColumn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import ConfigError
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from wbsync.query.engine import Engine
     from wbsync.query.filters import Kind
+    from wbsync.query.named import NamedQuery
 
 
 def check_held(engine: Engine, kind: Kind, scope: Mapping[str, str]) -> None:
@@ -55,6 +56,60 @@ def _check(path: str, rows: Sequence[tuple[str, ...]]) -> None:
         near = difflib.get_close_matches(path, known, 1)
         hint = f"did you mean {near[0]!r}?" if near else "`wbsync status` shows what is"
         raise ConfigError(f"{path!r} is not in this warehouse; {hint}")
+
+
+def check_subjects(engine: Engine, query: NamedQuery, values: Mapping[str, Any]) -> None:
+    """Checks that what the values of a named query name is held.
+
+    Args:
+        engine: Asks the warehouse.
+        query: The query; its header says which parameters name what.
+        values: Its parameters' values, bound.
+
+    Raises:
+        ConfigError: Something is not; the message names the nearest that is.
+    """
+    path = None
+    for parameter in query.parameters:
+        value = values.get(parameter.name)
+        if value is not None and parameter.subject in {"project", "projects"}:
+            if parameter.subject == "project" and "/" not in value:
+                raise ConfigError(f"{parameter.name} is ENTITY/PROJECT here, not {value!r}")
+            check_project(engine, value)
+            path = value
+    for parameter in query.parameters:
+        value = values.get(parameter.name)
+        if value and parameter.subject in _IDS:
+            wanted = [value] if isinstance(value, str) else value
+            _check_ids(engine, parameter.subject, path, wanted)
+
+
+_IDS = {
+    "run": """
+        SELECT run_id FROM runs
+        WHERE ($entity = '' OR entity = $entity) AND ($project = '' OR project = $project)
+    """,
+    "sweep": """
+        SELECT sweep_id FROM (
+            SELECT entity, project, sweep_id FROM sweeps
+            UNION SELECT entity, project, sweep_id FROM runs
+        )
+        WHERE ($entity = '' OR entity = $entity) AND ($project = '' OR project = $project)
+    """,
+}
+"""What a parameter names by an id, to the query for all there are."""
+
+
+def _check_ids(engine: Engine, subject: str, path: str | None, wanted: Sequence[str]) -> None:
+    entity, _, project = (path or "").partition("/")
+    ids = engine.run_trusted(_IDS[subject], {"entity": entity, "project": project}).fetchall()
+    known = {str(name) for (name,) in ids}
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"`wbsync {subject}s` lists them"
+            place = path or "this warehouse"
+            raise ConfigError(f"there is no {subject} {name!r} in {place}; {hint}")
 
 
 def nearest_metric(engine: Engine, metric: str) -> str | None:

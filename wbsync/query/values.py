@@ -65,7 +65,10 @@ def _whole(value: Any, _now: datetime) -> int:
 def _number(value: Any, _now: datetime) -> float:
     if isinstance(value, bool):
         raise TypeError(value)
-    return float(value)
+    found = float(value)
+    if found != found:  # noqa: PLR0124
+        raise ValueError(value)
+    return found
 
 
 def _flag(value: Any, _now: datetime) -> bool:
@@ -78,7 +81,9 @@ def _flag(value: Any, _now: datetime) -> bool:
 
 def _texts(value: Any, now: datetime) -> list[str]:
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(",")] if value else []
+        from wbsync.query.filters.names import split_names
+
+        value = split_names(value) if value else []
     return [_text(part, now) for part in value]
 
 

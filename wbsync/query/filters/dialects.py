@@ -216,6 +216,13 @@ class Snowflake(Other):
         found = call("regexp_instr", text, self.text(pattern))
         return exp.GT(this=found, expression=self.whole(0))
 
+    def try_cast(self, value: Expression, to: str) -> Expression:
+        """Returns a value as another type, NULL where it is none of it.
+
+        TRY_CAST takes texts alone: not the VARIANTs that lists hold, nor numbers.
+        """
+        return exp.TryCast(this=self.cast(value, "varchar"), to=TYPES[to], safe=True)
+
     def decode(self, json: Expression) -> Expression:
         """Returns the text that a JSON string stands for."""
         return self.cast(call("parse_json", json), "varchar")

@@ -487,7 +487,7 @@ def resolve_field(kind: Kind, path: str, at: str = "") -> Field:
     source = kind.fields.get(name)
     if kind is RUNS and head in LOGGED_TIMES and not dot:
         return Field(RUNS.fields["summary_metrics"], "summary_metrics", (head,))
-    if isinstance(source, (Json, Leaves)) and rest:
+    if isinstance(source, (Json, Leaves)) and dot:
         check_depth(rest, at)
         return Field(source, name, tuple(rest.split(".")))
     if isinstance(source, Keys) and rest.startswith("keys.") and rest != "keys.":

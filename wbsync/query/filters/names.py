@@ -46,12 +46,20 @@ def split_names(text: str) -> list[str]:
     return [*names, "".join(pieces)]
 
 
-def quoted_name(name: str, more: str) -> str:
-    """Returns how a name is written that was meant as one, and was split at a comma.
+def comma_hint(name: str, names: list[str]) -> str:
+    """Returns what to write where a name and the one before it are one key with a comma.
 
-    >>> quoted_name("config.a", "b")
-    'config."a,b"'
+    Args:
+        name: The name that is unknown.
+        names: All names, as they were split.
+
+    >>> comma_hint("b", ["config.a", "b"])
+    'a key that holds a comma stands in quotes: config."a,b"'
     """
-    head, dot, rest = name.partition(".")
-    key = f"{rest if dot else head},{more}".replace('"', '""')
-    return f'{head}."{key}"' if dot else f'"{key}"'
+    if name not in names[1:]:
+        return ""
+    head, dot, rest = names[names.index(name, 1) - 1].partition(".")
+    if not dot:
+        return ""
+    key = f"{rest},{name}".replace('"', '""')
+    return f'a key that holds a comma stands in quotes: {head}."{key}"'

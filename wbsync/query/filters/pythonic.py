@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import tokenize
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ OPERATORS: dict[type[ast.cmpop], str] = {
 }  # fmt: skip
 FLIPPED = {"$lt": "$gt", "$lte": "$gte", "$gt": "$lt", "$gte": "$lte", "": "", "$ne": "$ne"}
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604_800}
-MAX_CHARS = 200_000
+MAX_CHARS = 5_000_000
+TOO_DEEP = ("too many nested", "too complex", "s_push", "nested too deep")
+"""How Python's own parser says that brackets lie in brackets for too long."""
 
 
 def parse_pythonic(text: str, *, now: datetime | None = None) -> dict[str, Any]:
@@ -65,14 +68,20 @@ def parse_pythonic(text: str, *, now: datetime | None = None) -> dict[str, Any]:
     try:
         tree = ast.parse(_as_python(text), mode="eval")
         return _Reader(now).node(tree.body)
-    except (SyntaxError, ValueError, tokenize.TokenError, MemoryError) as error:
+    except (RecursionError, MemoryError):
+        raise FilterSyntaxError("the filter is nested too deep") from None
+    except (SyntaxError, ValueError, tokenize.TokenError) as error:
+        if any(words in str(error) for words in TOO_DEEP):
+            raise FilterSyntaxError("the filter is nested too deep") from None
+        if "Exceeds the limit" in str(error):
+            raise FilterSyntaxError(
+                "an integer has more than 4,300 digits, which only JSON takes"
+            ) from None
         offset = getattr(error, "offset", None)
         where = f" near column {offset}" if offset else ""
         raise FilterSyntaxError(
             f'neither JSON nor a comparison such as State == "finished"{where}'
         ) from None
-    except RecursionError:
-        raise FilterSyntaxError("the filter is nested too deep") from None
 
 
 def _as_python(text: str) -> str:
@@ -154,6 +163,8 @@ class _Reader:
             return self._path_of_call(node)
         name = _dotted(node)
         if name is None:
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+                raise FilterSyntaxError(_instead_of(node), at=_shown(node))
             return None
         head, dot, rest = name.partition(".")
         if head in ROOTS and (dot or head == "tags"):
@@ -195,6 +206,15 @@ class _Reader:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 return -value if isinstance(node.op, ast.USub) else value
         raise FilterSyntaxError(f"{_shown(node)} is no value", at=_shown(node))
+
+
+def _instead_of(node: ast.Subscript) -> str:
+    """Returns what to write in the place of `config["lr"]`."""
+    root = node.value.id.lower() if isinstance(node.value, ast.Name) else ""
+    name = node.slice.value if isinstance(node.slice, ast.Constant) else "lr"
+    functions = {"config": "Config", "summary": "Summary", "summary_metrics": "SummaryMetric",
+                 "tags": "Tags"}  # fmt: skip
+    return f"a field in a document is {functions.get(root, 'Metric')}({json.dumps(name)})"
 
 
 def _dotted(node: ast.expr) -> str | None:

@@ -36,6 +36,7 @@ def is_run_set(source: Mapping[Any, Any]) -> bool:
     """
     return (
         "filterFormat" in source
+        or isinstance(source.get("filterV2"), (list, dict))
         or isinstance(source.get("filters"), (list, dict))
         or (isinstance(source.get("key"), dict) and "op" in source)
     )
@@ -67,6 +68,10 @@ def _read(source: Any, at: str, now: datetime | None, depth: int) -> dict[str, A
         raise FilterSyntaxError("a run set's filter is made of objects", at=at)
     if source.get("disabled"):
         return None
+    flat = source.get("filterV2")
+    if isinstance(flat, (list, dict)):
+        items = flat.get("filters") if isinstance(flat, dict) else flat
+        source = {"filterFormat": "filterV2", "filters": items}
     inner = source.get("filters")
     if isinstance(inner, dict):
         return _read(inner, f"{at}filters.", now, depth + 1)
