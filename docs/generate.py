@@ -51,7 +51,7 @@ Each `.sql` file in it is a query of the file's name: one statement that reads, 
 --   since TIMESTAMP = '30d' -- Only runs created then or later.
 --   tag VARCHAR[] = '' -- Any of these tags.
 --   project VARCHAR OF projects = NULL -- ENTITY/PROJECT, or ENTITY for all its projects.
---   hours DOUBLE IN [0, ) = 1.0 -- Least compute hours.
+--   hours DOUBLE IN [0, ) = 0.0 -- Least compute hours.
 --
 -- Columns:
 --   run_id VARCHAR -- Run id.
@@ -60,7 +60,7 @@ SELECT run_id, compute_seconds / 3600 AS hours
 FROM runs
 WHERE username = $who AND state = $state AND created_at >= $since
     AND ($project IS NULL OR $project IN (entity, concat(entity, '/', project)))
-    AND compute_seconds >= 3600 * $hours
+    AND coalesce(compute_seconds, 0) >= 3600 * $hours
     AND (array_length($tag) = 0 OR run_id IN (
         SELECT run_id FROM run_tags WHERE list_contains($tag, tag)
     ))
@@ -72,9 +72,10 @@ a date, an instant, `now`, or how long ago (`36h`, `30d`, `2w`). A VARCHAR[] is 
 as one text with commas between, quotes around what holds a comma. `IN` lists what a value may be,
 or gives a range: the bound beside a round bracket is left out, and one that is not written is none.
 `OF` says that a value names what must be held: `project` is ENTITY/PROJECT, `projects` that or
-ENTITY alone, `run` and `sweep` are ids in the parameter `project`. NaN is no number here. Columns
-may be left out of the header; where they are listed, they are checked. A query of your own whose
-name wbsync has, too, takes its place, and wbsync says so.
+ENTITY alone, `run` and `sweep` are ids in the parameter `project`. `config`, `summary` and
+`history` are keys there, of which the nearest is named where an answer is empty. NaN is no number
+here. Columns may be left out of the header; where they are listed, they are checked. A query of
+your own whose name wbsync has, too, takes its place, and wbsync says so.
 
 Some rules keep a query the same on every engine: compare with `isfinite(x)` to leave out NaN, join
 with ON rather than USING, write 0 rather than 0.0 where types meet, and order by columns that are

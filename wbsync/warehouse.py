@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wbsync.configuration import resolve, warehouse_dir
-from wbsync.errors import MigrationError, QueryError
+from wbsync.errors import ConfigError, MigrationError, QueryError
 from wbsync.model import ProjectPath, PublishOptions
 from wbsync.resources import read_resource
 from wbsync.settings import resolve_credentials
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wbsync.progress import Event, ProgressHook, SyncReport
     from wbsync.query import Engine, Result, TableInfo
     from wbsync.query.filters import Meaning
+    from wbsync.query.spark import SparkEngine
     from wbsync.writeback.accepting import Edited
     from wbsync.writeback.plan import Plan
     from wbsync.writeback.push import PushReport
@@ -50,6 +51,12 @@ def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if problems:
         raise problems[0]
     return outcome[0]
+
+
+def read_whole(result: Result) -> Result:
+    """Returns a result that no longer needs its engine."""
+    result.arrow()
+    return result
 
 
 def silent(event: Event) -> None:
@@ -356,6 +363,7 @@ class Warehouse:
         params: Sequence[Any] | Mapping[str, Any] | None = None,
         *,
         as_of: datetime | str | None = None,
+        on: str | None = None,
     ) -> Result:
         """Returns the rows of a query, which only reads.
 
@@ -364,12 +372,19 @@ class Warehouse:
             params: Values for `?` (a sequence) or `$name` (a mapping).
             as_of: Asks the warehouse as it was then: an instant, ISO 8601 (without a zone: UTC), a
                 day, or how long ago (`2h`, `3d`); None asks it as it is.
+            on: `sc://HOST:PORT` of a Spark Connect engine to ask over the same tables; None asks
+                DuckDB.
 
         Raises:
             QueryError: It does not parse, would write, or names what is not there.
             ConfigError: `as_of` is no time, or before anything was held.
             WarehouseError: Nothing is synced yet, or what was then is deleted.
         """
+        if on is not None:
+            if as_of is not None:
+                raise ConfigError("as_of is for the warehouse here, not for another engine")
+            with self._elsewhere(on) as spark:
+                return read_whole(spark.sql(query, params))
         if as_of is None:
             return self._open().sql(query, params)
         self._past.close()
@@ -412,11 +427,13 @@ class Warehouse:
         }
         return engine.run_trusted(read_resource("queries/warehouse/run_changes.sql"), values)
 
-    def query(self, name: str, /, **values: Any) -> Result:
+    def query(self, name: str, /, *, on: str | None = None, **values: Any) -> Result:
         """Returns the rows of a named query; `wbsync query` lists them.
 
         Args:
             name: Which.
+            on: `sc://HOST:PORT` of a Spark Connect engine to ask over the same tables; None asks
+                DuckDB.
             values: Its parameters; what is left out takes its default.
 
         Raises:
@@ -428,6 +445,9 @@ class Warehouse:
         from wbsync.query.nearness import check_subjects
 
         query, now = Catalog(resolve({})["queries.path"]).find(name), datetime.now(UTC)
+        if on is not None:
+            with self._elsewhere(on) as spark:
+                return read_whole(run_query(spark, query, values, now))
         engine = self._open()
         check_subjects(engine, query, query.bind(values, now))
         return run_query(engine, query, values, now)
@@ -549,6 +569,11 @@ class Warehouse:
             WarehouseError: Nothing is synced yet.
         """
         return self._open()
+
+    def _elsewhere(self, on: str) -> SparkEngine:
+        from wbsync.query.spark import SparkEngine
+
+        return SparkEngine.open(self.root, on)
 
     def _open(self) -> Engine:
         from wbsync.sync.publication import open_published

@@ -5,7 +5,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   metric VARCHAR -- Summary key; nested ones dotted.
+--   metric VARCHAR OF summary -- Summary key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   by VARCHAR IN ('group', 'sweep', 'job_type', 'user', 'host', 'project') = 'group' -- What
 --     makes runs belong together.

@@ -8,7 +8,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF project -- ENTITY/PROJECT.
---   metric VARCHAR -- History key; nested ones dotted.
+--   metric VARCHAR OF history -- History key; nested ones dotted.
 --   run VARCHAR[] OF run = '' -- Ids of the runs; all of the project's unless given.
 --   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.
 --   group VARCHAR = NULL -- Only runs of this group.

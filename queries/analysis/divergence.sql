@@ -6,7 +6,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   metric VARCHAR -- History key; nested ones dotted.
+--   metric VARCHAR OF history -- History key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   factor DOUBLE IN [1, ) = 3.0 -- How much worse is divergence.
 --

@@ -5,7 +5,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   metric VARCHAR -- Summary key; nested ones dotted.
+--   metric VARCHAR OF summary -- Summary key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   tag VARCHAR = NULL -- Only runs with this tag.
 --   state VARCHAR = NULL -- Only runs in this state, for example finished.

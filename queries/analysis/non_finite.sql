@@ -2,7 +2,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   metric VARCHAR = NULL -- History key; all that were logged unless given.
+--   metric VARCHAR OF history = NULL -- History key; all that were logged unless given.
 --
 -- Columns:
 --   entity VARCHAR -- Entity that owns the project.

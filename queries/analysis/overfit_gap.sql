@@ -6,8 +6,8 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   train VARCHAR -- History key of the training metric.
---   validation VARCHAR -- History key of the validation metric.
+--   train VARCHAR OF history -- History key of the training metric.
+--   validation VARCHAR OF history -- History key of the validation metric.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --
 -- Columns:

@@ -5,8 +5,8 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   parameter VARCHAR -- Config key; nested ones dotted.
---   metric VARCHAR -- Summary key; nested ones dotted.
+--   parameter VARCHAR OF config -- Config key; nested ones dotted.
+--   metric VARCHAR OF summary -- Summary key; nested ones dotted.
 --   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.
 --   bins BIGINT IN [1, 1000] = 8 -- Classes that numbers are cut into.
 --

@@ -10,7 +10,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF project -- ENTITY/PROJECT.
---   metric VARCHAR -- Summary key; nested ones dotted.
+--   metric VARCHAR OF summary -- Summary key; nested ones dotted.
 --   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.
 --   bins BIGINT IN [2, 1000] = NULL -- Classes that numbers are cut into; by default 2 to 6, the
 --     more the more runs there are.

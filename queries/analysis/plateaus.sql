@@ -7,7 +7,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   metric VARCHAR -- History key; nested ones dotted.
+--   metric VARCHAR OF history -- History key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   tolerance DOUBLE IN [0, 1] = 0.02 -- Share of the improvement that may still be missing.
 --   share DOUBLE IN [0, 1] = 0.3 -- Least share of the steps.

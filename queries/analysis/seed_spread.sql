@@ -5,7 +5,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   metric VARCHAR -- Summary key; nested ones dotted.
+--   metric VARCHAR OF summary -- Summary key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   ignore VARCHAR[] = 'seed,random_seed' -- Config keys that may differ, whole or by their last
 --     dotted part.

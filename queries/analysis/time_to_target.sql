@@ -5,7 +5,7 @@
 --
 -- Parameters:
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
---   metric VARCHAR -- History key; nested ones dotted.
+--   metric VARCHAR OF history -- History key; nested ones dotted.
 --   target DOUBLE -- Value to reach.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
 --   sweep VARCHAR OF sweep = NULL -- Only runs of this sweep.

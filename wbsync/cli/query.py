@@ -163,7 +163,7 @@ def _run(
     from wbsync.errors import QueryError
     from wbsync.query import Engine
     from wbsync.query.named import print_query, run_query
-    from wbsync.query.nearness import check_subjects
+    from wbsync.query.nearness import check_subjects, key_hints
 
     shared = _shared(ctx)
     now = datetime.now(UTC)
@@ -185,18 +185,8 @@ def _run(
             check_subjects(engine, query, query.bind(values, now))
         result = run_query(engine, query, values, now)
         if not result.preview(1)[0]:
-            if on is None:
-                _explain(engine, values, shared)
+            hints = key_hints(engine, query, values) if isinstance(engine, Engine) else []
+            for hint in hints:
+                shared.say.note(hint)
             shared.say.note("no rows: nothing that is held answers this")
         output.write(result, shared.say)
-
-
-def _explain(engine: Any, values: dict[str, Any], shared: Globals) -> None:
-    """Says what of an empty answer's values nothing held is called."""
-    from wbsync.query.nearness import nearest_metric
-
-    if values.get("metric"):
-        near = nearest_metric(engine, str(values["metric"]))
-        if near is not None:
-            hint = f"did you mean {near!r}?" if near else "the table history_keys has all"
-            shared.say.note(f"no run that is held has the metric {values['metric']!r}; {hint}")

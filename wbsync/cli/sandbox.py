@@ -94,7 +94,8 @@ def _names(text: str | None) -> tuple[str, ...]:
     help="Fields of runs, e.g. config,tags, whose edits do not move updatedAt.",
 )  # fmt: skip
 @click.option("--max-page-rows", type=click.IntRange(1), help="Cap on the size of a page.")
-@click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the addresses, the key and the entity as JSON.")  # fmt: skip
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 @click.pass_obj
 def serve(
@@ -207,7 +208,7 @@ def serve(
 
     def announce(addresses: dict[str, str]) -> None:
         if as_json:
-            click.echo(json.dumps(addresses))
+            click.echo(json.dumps({**addresses, "api_key": api_key, "entity": user}))
             return
         click.echo(f"export WANDB_BASE_URL={addresses['base_url']}")
         click.echo(f"export WANDB_API_KEY={api_key}")

@@ -10,9 +10,9 @@ from wbsync.query.filters import Question, kind_of, parse_filter, parse_order, q
 from wbsync.query.filters.leaf_types import (
     build_leaf_types,
     build_objects,
+    keys_above,
     leaf_keys,
     leaf_type,
-    lies_below,
 )
 from wbsync.query.filters.operands import checked_text, is_writable
 from wbsync.query.nearness import check_held
@@ -123,9 +123,10 @@ def with_types(engine: Engine, question: Question) -> Question:
                 build_leaf_types(question, table, keys).sql("duckdb")
             ).fetchall()
         }
+        above = keys_above(counts)
         for column, candidates in named.items():
-            found = leaf_type(candidates, counts)
-            if found != "object" and lies_below(candidates, counts):
+            found = leaf_type(candidates, counts, above)
+            if found != "object" and not above.isdisjoint(candidates):
                 # An object in some runs, or merely another key that begins alike.
                 objects = build_objects(question, column).sql("duckdb")
                 found = None if engine.run_trusted(objects).fetchall() else found

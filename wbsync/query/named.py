@@ -17,9 +17,10 @@ statement that reads, under a header of comment lines:
     --   run_id VARCHAR -- Run id.
 
 `OF` says that a value names something that must be held: `project` is ENTITY/PROJECT, `projects`
-that or ENTITY alone, and `run` and `sweep` are ids of the parameter `project`'s. A range leaves out
-the bound beside a round bracket, and has none where none is written. The first line is the
-question. A parameter without a default must be given, and stands in the statement as `$metric`.
+that or ENTITY alone, and `run` and `sweep` are ids of the parameter `project`'s; `config`,
+`summary` and `history` are keys, of which the nearest are named where an answer is empty. A range
+leaves out the bound beside a round bracket, and has none where none is written. The first line is
+the question. A parameter without a default must be given, and stands in the statement as `$metric`.
 Values are bound, never made part of a text. The name is the file's.
 """
 
@@ -46,7 +47,7 @@ COLUMN_TYPES = ("VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP")
 RESERVED = frozenset({"sql", "on", "lake", "format", "output", "help", "json", "limit"})
 """Names of options that every query has."""
 
-SUBJECTS = ("projects", "project", "run", "sweep")
+SUBJECTS = ("projects", "project", "run", "sweep", "config", "summary", "history")
 """What a parameter may name."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -112,13 +112,35 @@ def _check_ids(engine: Engine, subject: str, path: str | None, wanted: Sequence[
             raise ConfigError(f"there is no {subject} {name!r} in {place}; {hint}")
 
 
-def nearest_metric(engine: Engine, metric: str) -> str | None:
-    """Returns what a metric that no run has may have meant; None where a run has it."""
-    rows = engine.run_trusted(
-        "SELECT key FROM history_keys UNION SELECT key FROM run_summary"
-    ).fetchall()
-    known = [str(key) for (key,) in rows]
-    if metric in known:
-        return None
-    below = sorted(key for key in known if key.startswith(f"{metric}."))
-    return next(iter(below or difflib.get_close_matches(metric, known, 1)), "")
+_KEYS = {
+    "config": "SELECT DISTINCT key FROM run_config",
+    "summary": "SELECT DISTINCT key FROM run_summary",
+    "history": "SELECT DISTINCT key FROM history_keys",
+}
+"""What a parameter names by a key, to the query for all there are."""
+
+
+def key_hints(engine: Engine, query: NamedQuery, values: Mapping[str, Any]) -> list[str]:
+    """Returns what there is to say of keys that no run has, for a query that found nothing.
+
+    Args:
+        engine: Asks the warehouse.
+        query: The query; its header says which parameters name what.
+        values: Its parameters' values.
+    """
+    hints = []
+    for parameter in query.parameters:
+        key = values.get(parameter.name)
+        if not key or parameter.subject not in _KEYS:
+            continue
+        known = [str(k) for (k,) in engine.run_trusted(_KEYS[parameter.subject]).fetchall()]
+        if key in known:
+            continue
+        below = sorted(k for k in known if k.startswith(f"{key}."))
+        near = below or difflib.get_close_matches(key, known, 1)
+        table = {"config": "run_config", "summary": "run_summary"}.get(
+            parameter.subject, "history_keys"
+        )
+        hint = f"did you mean {near[0]!r}?" if near else f"the table {table} has all"
+        hints.append(f"no run that is held has {key!r} in its {parameter.subject}; {hint}")
+    return hints

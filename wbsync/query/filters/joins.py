@@ -83,7 +83,10 @@ class Joins:
         alias = self._aliases.get((table, key))
         if alias is None:
             number, json = leaf_columns(self._words)
-            columns = (exp.alias_(number, "number"), exp.alias_(json, "json"))
+            columns = (
+                exp.alias_(number, "number", copy=False),
+                exp.alias_(json, "json", copy=False),
+            )
             rows = self._rows(table, *columns)
             rows = rows.where(self._is_key(key), copy=False)
             alias = self._add((table, key), rows, self._on(self._kind.key), table)
@@ -115,7 +118,7 @@ class Joins:
         if alias is None:
             columns = self._on(on)
             items = self._words.list_of(exp.column(column))
-            shown = [*map(exp.column, columns), exp.alias_(items, "items")]
+            shown = [*map(exp.column, columns), exp.alias_(items, "items", copy=False)]
             rows = select_from(table, shown)
             for held, value in where:
                 condition = equals(exp.column(held), self._words.text(value))

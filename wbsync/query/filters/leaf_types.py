@@ -19,7 +19,7 @@ from wbsync.query.filters.select import Question, table_columns
 from wbsync.query.filters.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 
 def leaf_keys(question: Question) -> dict[str, dict[str, list[str]]]:
@@ -88,24 +88,35 @@ def build_objects(question: Question, column: str) -> exp.Select:
     return query.where(any_of(found), copy=False).limit(1, copy=False)
 
 
-def lies_below(keys: Iterable[str], counts: Iterable[str]) -> bool:
-    """Says whether there are leaves below a key: of an object, or of keys that hold dots."""
-    return any(name.startswith(f"{k}.") for name in counts for k in keys)
+def keys_above(names: Iterable[str]) -> frozenset[str]:
+    """Returns the keys below which leaves lie: of objects, or where keys hold dots.
+
+    >>> sorted(keys_above(["a.b.c", "d"]))
+    ['a', 'a.b']
+    """
+    return frozenset(
+        name[:index] for name in names for index, char in enumerate(name) if char == "."
+    )
 
 
-def leaf_type(keys: list[str], counts: dict[str, tuple[Any, ...]]) -> str | None:
+def leaf_type(
+    keys: list[str], counts: Mapping[str, tuple[Any, ...]], above: Collection[str]
+) -> str | None:
     """Returns the type as which a column is shown: double, bigint, boolean, text, object or None.
 
     Args:
         keys: Keys that the column may name.
         counts: Key to the counts of `build_leaf_types`.
+        above: Keys below which there are leaves.
 
-    >>> leaf_type(["lr"], {"lr": (3, 3, 0, 0, 0, 0)}), leaf_type(["lr"], {"lr": (3, 2, 0, 0, 0, 1)})
-    ('double', None)
+    >>> leaf_type(["lr"], {"lr": (3, 3, 0, 0, 0, 0)}, ())
+    'double'
+    >>> leaf_type(["lr"], {"lr": (3, 2, 0, 0, 0, 1)}, ()) is None
+    True
     """
     found = [counts[k] for k in keys if k in counts]
     if not found:
-        return "object" if lies_below(keys, counts) else "text"
+        return "object" if any(k in above for k in keys) else "text"
     total, numbers, whole, big, booleans, texts = (
         sum(column) for column in zip(*found, strict=True)
     )

@@ -128,7 +128,7 @@ def build_select(
     lowering = Lowering(kind, question.filter.meaning, words, joins, paths, from_leaves=from_leaves)
 
     columns = [
-        exp.alias_(lowering.shown(shown[n], question.types.get(n)), n, quoted=True)
+        exp.alias_(lowering.shown(shown[n], question.types.get(n)), n, quoted=True, copy=False)
         if n in shown
         else joins.column(n)
         for n in names
