@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import wbsync
-from wbsync.errors import FilterError, UnknownFieldError
+from wbsync.errors import ConfigError, FilterError, UnknownFieldError
 from wbsync.query.filters import parse_filter
 from wbsync.sandbox.process import Sandbox
 
@@ -244,6 +244,79 @@ def test_errors_say_where_and_what_is_near(held: Warehouse) -> None:
         held.runs("sandbox/asked", order="-nonsense")
     with pytest.raises(FilterError, match="column"):
         held.runs("sandbox/asked", columns=["nonsense"])
+
+
+ODD: list[tuple[dict[str, Any], str]] = [
+    ({"path": 5}, "5 is not ENTITY/PROJECT"),
+    ({"path": "sandbox/\udcff"}, "is not ENTITY/PROJECT"),
+    ({"path": "sandbox/nope"}, "not in this warehouse"),
+    ({"path": "sandbox/askd"}, "did you mean 'sandbox/asked'"),
+    ({"columns": []}, "names no column"),
+    ({"columns": "run_id"}, "a list of names"),
+    ({"columns": 5}, "a list of names"),
+    ({"columns": [5]}, "a text, not 5"),
+    ({"columns": ["config.\udcff"]}, "no UTF-8"),
+    ({"order": 5}, "an order is a text"),
+    ({"order": [5]}, "a text, not 5"),
+    ({"order": "config.\udcff"}, "no UTF-8"),
+    ({"limit": -1}, "a whole number of rows"),
+    ({"limit": 2.5}, "a whole number of rows"),
+    ({"limit": True}, "a whole number of rows"),
+    ({"meaning": "wandbb"}, "mongo or wandb"),
+    ({"columns": ["nope"]}, "column nope: runs have no field nope"),
+    ({"order": "nope"}, "order nope: runs have no field nope"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), ODD, ids=[ascii(o[0]) for o in ODD])
+def test_odd_arguments_are_refused_in_our_words(
+    held: Warehouse, arguments: dict[str, Any], says: str
+) -> None:
+    """What is not of its type, not text, or not held is named; no engine's error comes through."""
+    path = arguments.get("path", "sandbox/asked")
+    with pytest.raises((ConfigError, FilterError)) as caught:
+        held.runs(path, **{k: v for k, v in arguments.items() if k != "path"})
+    assert says in str(caught.value)
+    str(caught.value).encode()
+
+
+def test_integers_beyond_every_number_are_compared(held: Warehouse) -> None:
+    """A filter may hold integers of any size: they are above or below all that is held."""
+
+    def found(filters: Any) -> list[str]:
+        return ids(held.runs("sandbox/asked", filters, columns=["run_id"]))
+
+    finite = found({"config.lr": {"$lt": 1e300}})
+    assert finite
+    for digits in (400, 5000):
+        assert found({"config.lr": {"$lt": 10**digits}}) == finite
+        assert found(f'{{"config.lr": {{"$lt": 1{"0" * digits}}}}}') == finite
+        assert found({"config.lr": {"$gt": -(10**digits)}}) == finite
+        assert found({"config.lr": 10**digits}) == []
+
+
+def test_the_command_refuses_what_python_does(root: Path) -> None:
+    """Names that are no UTF-8, commas, what is not held: the same on the command line."""
+    for args, says in (
+        (["runs", "sandbox/asked", "--columns", b"run_id,config.\xff"], "no UTF-8"),
+        (["runs", "sandbox/asked", "--order", b"config.\xff"], "no UTF-8"),
+        (["runs", b"sandbox/\xff"], "is not ENTITY/PROJECT"),
+        (["runs", "sandbox/nope"], "not in this warehouse"),
+        (["registry", "nope"], "not in this warehouse"),
+        (["registry", "nope", "--versions"], "not in this warehouse"),
+        (["runs", "sandbox/asked", "--columns", "run_id,config.a,b"], 'config."a,b"'),
+        (["runs", "sandbox/asked", "--order", "-config.a,b"], 'config."a,b"'),
+    ):
+        done = command(root, *args)  # type: ignore[arg-type]
+        assert done.returncode == 2, (args, done)
+        assert says in done.stderr.decode(), args
+    done = command(root, "runs", "sandbox/asked", "--columns", 'run_id,config."a,b"',
+                   "--columns", 'config.""', "--order", '-config."a,b"', "--order", "+name",
+                   "--format", "md")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"| run_id | config.a,b | config. |")
+    none = command(root, "runs", "sandbox/asked", "--limit", "0")
+    assert (none.returncode, none.stderr) == (0, b"")
 
 
 def command(root: Path, *args: str, stdin: str | None = None) -> subprocess.CompletedProcess[bytes]:

@@ -159,3 +159,27 @@ def test_wide_filters_take_linear_time(name: str) -> None:
         documents.matching(make(count))
         seconds[count] = time.process_time() - started
     assert seconds[terms] < 30 * seconds[terms // 10] + 2, seconds
+
+
+@pytest.mark.parametrize("meaning", MEANINGS)
+@pytest.mark.parametrize("from_leaves", [True, False])
+def test_deep_paths_are_answered(meaning: Any, from_leaves: bool) -> None:
+    """Forty keys, through objects and lists, take no more than a moment, and find what is there."""
+    keys = [f"k{i}" for i in range(40)]
+    plain: Any = 1
+    listed: Any = 1
+    for index, key in enumerate(reversed(keys)):
+        plain = {key: plain}
+        listed = {key: [listed] if index % 5 == 4 else listed}
+    documents = Documents.of_configs([plain, listed, {"k0": {"k1": 1}}, {".".join(keys): 1}])
+    path = "config." + ".".join(keys)
+    wanted = {0, 1, 3} if meaning == "mongo" else {0, 3}
+    started = time.process_time()
+    assert documents.matching({path: 1}, meaning, from_leaves=from_leaves) == wanted
+    assert documents.matching({path: None}, meaning, from_leaves=from_leaves) == {0, 1, 2, 3} - (
+        wanted
+    )
+    assert documents.matching({path: {"$ne": 1}}, meaning, from_leaves=from_leaves) == (
+        {2} if meaning == "mongo" else set()
+    )
+    assert time.process_time() - started < 20

@@ -20,10 +20,18 @@ from wbsync.errors import (
     UnsupportedOperatorError,
     WbsyncError,
 )
-from wbsync.query.filters import KINDS, Question, build_select, parse_filter, parse_order
+from wbsync.query.filters import (
+    KINDS,
+    Question,
+    build_select,
+    parse_filter,
+    parse_order,
+    question_sql,
+)
 from wbsync.query.filters.dialects import DIALECTS, words_of
 from wbsync.query.filters.explain import explain
 from wbsync.query.filters.fields import Bridge, Column, Flag, Json, Keys, Leaves, Version
+from wbsync.query.filters.names import split_names
 from wbsync.query.filters.parse import parse_tree
 from wbsync.query.filters.push import push_down
 from wbsync.query.filters.pythonic import parse_pythonic
@@ -77,10 +85,17 @@ BAD = [
     ({"createdAt": {"$gt": "soon"}}, "createdAt.$gt", "an instant"),
     ({"createdAt": {"$regex": "x"}}, "createdAt.$regex", "an instant"),
     ({"config.a": NOW}, "config.a", "no instants"),
-]
+    ({"config." + ".".join("a" * 41): 1}, "config." + ".".join("a" * 41), "at most 40 keys"),
+    ({"config.x": {"$elemMatch": {".".join("b" * 41): 1}}}, "config.x.$elemMatch."
+     + ".".join("b" * 41), "at most 40 keys"),
+    ({"config.a": {"$mod": [10**400, 0]}}, "config.a.$mod", "not 0"),
+    ({"config.a": {"$type": 10**5000}}, "config.a.$type", "an integer of 16610 bits is unknown"),
+    ({"config.a": {"$date": 10**5000}}, "config.a", "an integer of 16610 bits"),
+    ({"createdAt": {"$gt": 10**5000}}, "createdAt.$gt", "an integer of 16610 bits is none"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("query", "at", "says"), BAD, ids=[b[1] for b in BAD])
+@pytest.mark.parametrize(("query", "at", "says"), BAD, ids=[b[1][:40] for b in BAD])
 def test_errors_name_the_place_and_the_way_out(query: Any, at: str, says: str) -> None:
     """What cannot be used is named by its place in the filter, with what would be right."""
     with pytest.raises(FilterError) as caught:
@@ -97,11 +112,13 @@ BAD_TEXTS = [
     ("Metric(x=1) < 1", "no value"), ("__import__('os').system('x') == 1", "no field"),
     ("loss < (lambda: 1)()", "no value"), ("loss within_last 5 fortnights", "within_last"),
     ('Metric("CreatedTimestamp") within_last x days', "within_last"), ("a == ...", "no value"),
+    ('config["lr"] == 0.1', 'Config("lr")'), ("a == " + "9" * 5000, "4,300 digits"),
+    ("[" * 500 + "]" * 500 + " == a", "not JSON"), ("(" * 500 + "a == 1" + ")" * 500, "too deep"),
     ("[a for a in b] == 1", "not JSON"), ("a := 1", "nor a comparison"), ("a; b", "nor a"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "says"), BAD_TEXTS, ids=[t[0] for t in BAD_TEXTS])
+@pytest.mark.parametrize(("text", "says"), BAD_TEXTS, ids=[t[0][:30] for t in BAD_TEXTS])
 def test_bad_texts(text: str, says: str) -> None:
     """A text that is no filter gets one line that says why; none of it is ever evaluated."""
     with pytest.raises(FilterError, match=re.escape(says)):
@@ -334,3 +351,76 @@ def test_trees_are_frozen_values() -> None:
     assert one == other
     assert len({one, other}) == 1
     assert isinstance(one, And)
+
+
+def test_a_deep_path_costs_what_its_keys_cost() -> None:
+    """SQL grows with the number of keys, not its square, in both meanings and in every dialect."""
+    for dialect in DIALECTS:
+        for meaning in ("mongo", "wandb"):
+            sizes = {}
+            for count in (6, 12, 24):
+                path = "config." + ".".join(f"k{i % 10}" for i in range(count))
+                found = parse_filter({path: {"$gt": 1}}, meaning=meaning)  # type: ignore[arg-type]
+                sizes[count] = len(question_sql(Question(found), words_of(dialect)))
+            steps = (sizes[12] - sizes[6]) / 6, (sizes[24] - sizes[12]) / 12
+            assert steps[1] < 2 * steps[0] + 50, (dialect, meaning, sizes)
+
+
+def test_what_is_too_deep_for_sql_is_refused() -> None:
+    """A filter that passes the limits of its parts, and cannot be printed, is an error of ours."""
+    deep: Any = {"config." + ".".join("k" * 40): 1}
+    for _ in range(95):
+        deep = {"$nor": [deep, {"state": "x"}]}
+    with pytest.raises(FilterSyntaxError, match="nested too deep"):
+        question_sql(Question(parse_filter(deep)))
+    for _ in range(10):
+        deep = {"$nor": [deep]}
+    with pytest.raises(FilterSyntaxError, match="deeper than 100") as caught:
+        parse_filter(deep)
+    assert len(str(caught.value)) < 300
+
+
+def test_integers_of_any_size_are_read() -> None:
+    """JSON's integers are exact beyond what Python reads by itself."""
+    found = parse_filter('{"config.lr": {"$gt": ' + "9" * 5000 + "}}").root
+    assert isinstance(found, Where)
+    assert found.test == Compare(">", 10**5000 - 1)
+    assert "9" * 400 in question_sql(Question(parse_filter(f"config.lr == {'9' * 400}")))
+
+
+def test_names_hold_commas_in_quotes() -> None:
+    """A comma in quotes is part of a name; any other quote is a letter like others."""
+    text = 'run_id, config."a,b".c ,config."","x ""y"",z", config.quote"]'
+    assert split_names(text) == ["run_id", "config.a,b.c", "config.", 'x "y",z', 'config.quote"]']
+    assert [(k.path, k.is_descending) for k in parse_order('-config."a,b",+"c,d"')] == [
+        ("config.a,b", True), ("c,d", False),
+    ]  # fmt: skip
+    for odd in ("", ",", '"', '"a', 'a"b,c"', '"a"b'):
+        assert ",".join(split_names(odd)) == odd
+
+
+def test_long_python_like_texts_are_read() -> None:
+    """10,000 terms are as good in a Python-like text as in JSON."""
+    text = " or ".join(f'Config("some.longer.key.{i}") == {i}' for i in range(10_000))
+    assert len(parse_pythonic(text)["$or"]) == 10_000
+
+
+def test_a_flat_run_set_may_stand_alone() -> None:
+    """`filterV2` is read as a run set has it, beside its format or below its own name."""
+    leaf = {"key": {"section": "config", "name": "lr.value"}, "op": "=", "value": 0.01}
+    bare = run_set_filter({"filterFormat": "filterV2", "filters": [leaf]})
+    for source in ({"filterV2": {"filters": [leaf]}}, {"filterV2": [leaf]}):
+        assert run_set_filter(source) == bare
+        assert parse_filter(source) == parse_filter(bare)
+
+
+def test_snowflake_casts_texts_alone() -> None:
+    """Snowflake tries casts of texts only: what lists hold there is made one first."""
+    found = parse_filter({"config.x": {"$in": ["a", 1]}, "config.y": {"$mod": [2, 1]}})
+    tree = sqlglot.parse_one(question_sql(Question(found), words_of("snowflake")), read="snowflake")
+    casts = [c for c in tree.find_all(sqlglot.exp.Cast) if isinstance(c, sqlglot.exp.TryCast)]
+    assert casts
+    assert all(c.this.is_type("varchar") for c in casts)
+    plain = [c for c in tree.find_all(sqlglot.exp.Cast) if type(c) is sqlglot.exp.Cast]
+    doubles = [c for c in plain if c.to.is_type("double")]
+    assert all(isinstance(c.this, sqlglot.exp.Literal) for c in doubles)

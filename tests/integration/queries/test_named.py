@@ -115,6 +115,12 @@ def test_values_are_read_by_their_types() -> None:
         ("leaderboard", {"project": "a/b", "metric": "m", "top": 2**63}, "a whole number"),
         ("leaderboard", {"project": "a/b", "metric": "m", "goal": "up"}, "minimize, maximize"),
         ("stale_artifacts", {"latest": 1}, "true or false"),
+        ("leaderboard", {"project": "a/b", "metric": "\ud800"}, "metric must be a text"),
+        ("leaderboard", {"project": "a/b", "metric": "m", "top": -1}, "top must be at least 1"),
+        ("curves", {"project": "a/b", "metric": "m", "smoothing": 1}, "at least 0 and below 1"),
+        ("curves", {"project": "a/b", "metric": "m", "points": 0}, "points must be at least 1"),
+        ("plateaus", {"project": "a/b", "metric": "m", "share": 9}, "at most 1"),
+        ("time_to_target", {"project": "a", "metric": "m", "target": "nan"}, "a number"),
     ):  # fmt: skip
         with pytest.raises(QueryError) as caught:
             catalog.find(name).bind(values, NOW)
@@ -268,6 +274,22 @@ def test_the_command_runs_and_prints(call: Any, tmp_path: Path, sail: str) -> No
     assert none.returncode == 0
     assert "no rows" in none.stderr
     assert "val/loss" in none.stderr
+    below = call("query", "leaderboard", *given[:2], "--metric", "val")
+    assert "in its summary" in below.stderr
+    split = call("query", "compare_configs", "--project", "team/drift", "--run", "m10,m21",
+                 "--format", "csv")  # fmt: skip
+    assert split.stdout == several.stdout
+    for args, says in (
+        (("compare_runs", *given[:2], "--a", "s01", "--b", "nope"), "no run 'nope'"),
+        (("compare_runs", "--project", "team", "--a", "s01", "--b", "s02"), "ENTITY/PROJECT here"),
+        (("curves", "--project", "team/curves", "--metric", "loss", "--run", "x"), "no run 'x'"),
+        (("best_runs", *given[:4], "--by", "no"), "--by"),
+        (("time_to_target", *given[:4], "--target", "1", "--sweep", "no"), "no sweep 'no'"),
+        (("curves", *given[:4], "--smoothing", "5"), "below 1"),
+    ):  # fmt: skip
+        odd = call("query", *args)
+        assert (odd.returncode, odd.stdout) == (2, ""), args
+        assert says in odd.stderr
     nobody = call("query", "zombies", "--project", "no-one")
     assert nobody.returncode == 2
     assert "no-one" in nobody.stderr
@@ -310,13 +332,22 @@ def test_completion_proposes_queries_and_options(call: Any) -> None:
     assert "maximize" in propose("wbsync query leaderboard --goal m")
 
 
-def test_from_python(held: Any, own: Path) -> None:
+def test_from_python(held: Any, own: Path, sail: str) -> None:
     """`Warehouse.query` gives the same rows, and the same errors."""
     with wbsync.open(held.root) as warehouse:
         found = warehouse.query("leaderboard", project="team/vision", metric="val/loss", top=2)
         assert found.df()["run_id"].to_list() == ["s35", "s01"]
         with pytest.raises(QueryError, match="did you mean 'metric'"):
             warehouse.query("leaderboard", project="team/vision", metrik="x")
+        with pytest.raises(ConfigError, match="no run 's1x' in team/vision; did you mean"):
+            warehouse.query("compare_runs", project="team/vision", a="s01", b="s1x")
+        there = warehouse.query(
+            "leaderboard", on=sail, project="team/vision", metric="val/loss", top=2
+        )
+        assert there.df()["run_id"].to_list() == ["s35", "s01"]
+        assert warehouse.sql("SELECT 1 AS n", on=sail).fetchall() == [(1,)]
+        with pytest.raises(ConfigError, match="as_of"):
+            warehouse.sql("SELECT 1", as_of="1d", on=sail)
     with pytest.raises(ConfigError, match="no folder"):
         Catalog(own / "nowhere")
 

@@ -161,7 +161,8 @@ def question_sql(question: Question, words: Vocabulary | None = None, **how: Any
         return words.sql(build_select(question, words, **how), is_pretty=is_pretty)
     except RecursionError:
         raise FilterSyntaxError(
-            "the filter is nested too deep; put what is alike side by side in one $and or $or"
+            "the filter, or a path in it, is nested too deep to be said in SQL; put what is alike"
+            " side by side in one $and or $or"
         ) from None
 
 
