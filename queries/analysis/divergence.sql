@@ -8,7 +8,7 @@
 --   project VARCHAR OF projects -- ENTITY/PROJECT, or ENTITY for all its projects.
 --   metric VARCHAR OF history -- History key; nested ones dotted.
 --   goal VARCHAR IN ('minimize', 'maximize') = 'minimize' -- Which way is better.
---   factor DOUBLE IN [1, ) = 3.0 -- How much worse is divergence.
+--   factor DOUBLE IN (0, ) = 3.0 -- How much worse is divergence.
 --
 -- Columns:
 --   entity VARCHAR -- Entity that owns the project.

@@ -68,7 +68,7 @@ def ask_and_write(
         try:
             result = ask(engine, question)
         except UnknownFieldError as error:
-            if hint := comma_hint(error.field, [*names, *(k.path for k in question.order)]):
+            if hint := comma_hint(error.field, [*names]):
                 shared.say.note(hint)
             raise
         if how["limit"] != 0 and not result.preview(1)[0]:

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from wbsync.errors import ConfigError, FilterSyntaxError, UnsupportedOperatorError
+from wbsync.errors import (
+    ConfigError,
+    FilterSyntaxError,
+    UnknownFieldError,
+    UnsupportedOperatorError,
+)
 from wbsync.query.filters.check import MEANINGS, check
 from wbsync.query.filters.fields import Kind, kind_of, resolve_field
 from wbsync.query.filters.joins import Joins
 from wbsync.query.filters.logic import is_true
 from wbsync.query.filters.lower import Lowering
+from wbsync.query.filters.names import comma_hint
 from wbsync.query.filters.parse import parse_tree
 from wbsync.query.filters.tree import EVERYTHING, Node, iter_tests
 from wbsync.query.filters.vocabulary import Vocabulary
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from wbsync.query.filters.check import Meaning
+    from wbsync.query.filters.fields import Field
     from wbsync.query.filters.order import OrderKey
 
 
@@ -122,7 +129,7 @@ def build_select(
     own = table_columns(kind)
     names = own if question.columns is None else question.columns
     shown = {n: resolve_field(kind, n, f"column {n}") for n in names if n not in own}
-    order = [(k, resolve_field(kind, k.path, f"order {k.path}")) for k in question.order]
+    order = _resolved(kind, question.order)
     paths = [where.path for where in iter_tests(question.filter.root)]
     paths += [*shown, *(k.path for k in question.order)]
     lowering = Lowering(kind, question.filter.meaning, words, joins, paths, from_leaves=from_leaves)
@@ -175,6 +182,19 @@ def table_columns(kind: Kind) -> tuple[str, ...]:
     if kind.table not in table_names():
         raise UnsupportedOperatorError(f"this wbsync does not sync {kind.name}", operator="")
     return tuple(column.name for column in load_table(kind.table).columns)
+
+
+def _resolved(kind: Kind, order: tuple[OrderKey, ...]) -> list[tuple[OrderKey, Field]]:
+    try:
+        return [(k, resolve_field(kind, k.path, f"order {k.path}")) for k in order]
+    except UnknownFieldError as error:
+        hint = comma_hint(error.field, [k.path for k in order])
+        if not hint:
+            raise
+        raise UnknownFieldError(
+            f"{kind.name} have no field {error.field}; {hint}",
+            field=error.field, suggestions=error.suggestions, at=error.at,
+        ) from None  # fmt: skip
 
 
 def _directed(key: exp.Expr, order: OrderKey | None) -> exp.Ordered:
