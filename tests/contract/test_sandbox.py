@@ -136,3 +136,19 @@ def test_what_the_schema_lacks_is_an_error(server: Sandbox) -> None:
         assert answer.status_code == 400
         said = " ".join(error["message"] for error in answer.json()["errors"]).replace("'", '"')
         assert reason in said
+
+
+def test_what_serve_prints_is_enough_to_use_it(tmp_path: Path) -> None:
+    """`serve --json` tells the key that it made, as its text does: nobody else knows it."""
+    command = [sys.executable, "-m", "wbsync", "sandbox", "serve", "--data", str(tmp_path / "data"),
+               "--port", "0", "--json", "--until-stdin-closes"]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        answer = httpx.post(
+            f"{facts['base_url']}/graphql", auth=("api", facts["api_key"]),
+            json={"query": "{ viewer { username } }"},
+        )  # fmt: skip
+        process.stdin.close()
+    assert answer.json()["data"]["viewer"]["username"] == facts["entity"]

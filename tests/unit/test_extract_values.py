@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
-from wbsync.extract.values import parse_json
+from wbsync.extract.values import parse_json, split_value
 
 TEXTS = (
     '{"a": 1152921504606846976, "b": 0.1}',
@@ -26,3 +27,9 @@ def test_numbers_of_any_length_are_exact(text: str) -> None:
         found = parse_json(given)
         assert found == json.loads(text)
         assert repr(found) == repr(json.loads(text))
+
+
+def test_integers_beyond_every_double_are_held() -> None:
+    """An integer that no double reaches is infinite as a number, and exact as JSON."""
+    for sign in (1, -1):
+        assert split_value(sign * 10**400) == (sign * math.inf, str(sign * 10**400))
