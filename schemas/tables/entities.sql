@@ -11,6 +11,7 @@ CREATE TABLE entities (
     is_code_saved BOOLEAN, -- Whether runs save their code.
     is_paid BOOLEAN, -- Whether it is on a paid plan.
     storage_bytes BIGINT, -- Storage that it uses, in bytes.
+    held VARCHAR, -- Which tables of the entity as a whole were once read to their end, as a JSON list; NULL for none.
     deleted_at TIMESTAMP, -- When a sync first found that W&B no longer has it; NULL while it exists.
     synced_at TIMESTAMP NOT NULL, -- When wbsync read this row from W&B.
     PRIMARY KEY (entity)

@@ -182,6 +182,9 @@ FACTS: dict[str, str] = {
                         " ('data:v0', 'data:best', 'data:v2', 'net:prod')]",
     "artifact.manifest": f"{{p: (e.path, e.digest, e.size, e.ref, e.birth_artifact_id) for p, e in"
                          f" api.artifact('{P}/data:best').manifest.entries.items()}}",
+    "artifact.manifest folder": "(lambda m: ([e.path for e in"
+                                " m.get_entries_in_directory('nested')], m.size(), len(m)))"
+                                f"(api.artifact('{P}/data:best').manifest)",
     "artifact.files": f"[(f.name, f.size, f.mimetype, f.digest) for f in"
                       f" api.artifact('{P}/data:best').files()]",
     "artifact.files names": f"[f.name for f in"
@@ -251,8 +254,67 @@ FACTS: dict[str, str] = {
                  " SWEEP.replace('zoo/', 'zoo/sweeps/'))]",
     "paths": f"[api.run(p).id for p in ('{P}/odd', 'zoo/odd', '{P}:odd', 'zoo:odd', '/{P}/odd/',"
              f" '{P}/runs/odd')]",
+    "run.server's spelling": f"[(r.summaryMetrics, r.systemMetrics, r.createdAt, r.jobType)"
+                             f" for r in api.runs('{P}')]",
+    "run.display": f"api.run('{P}/odd').display()",
+    "sweeps order": "[[s.id for s in api.project('zoo', 'crew').sweeps(order=o)]"
+                    " for o in ('+created_at', '-created_at')]",
+    "file.run": f"[f.run.id for f in api.run('{P}/odd').files()]",
+    "artifacts.filters": f"api.artifacts('dataset', '{P}/data').filters",
+    "integrations": "[list(api.integrations('crew')), list(api.slack_integrations(entity='crew')),"
+                    " list(api.webhook_integrations('crew'))]",
+    "automations": "list(api.automations('crew'))",
     "run.attribute missing": f"hasattr(api.run('{P}/odd'), 'nope')",
 }  # fmt: skip
+
+
+OBJECTS: dict[str, str] = {
+    "Api": "api",
+    "Runs": f"api.runs('{P}')",
+    "Run": f"api.run('{P}/odd')",
+    "Summary": f"api.run('{P}/odd').summary",
+    "HistoryScan": f"api.run('{P}/odd').scan_history()",
+    "ConsoleLogs": f"api.run('{P}/long').console_logs()",
+    "ConsoleLogLine": f"api.run('{P}/long').console_logs()[0]",
+    "Files": f"api.run('{P}/odd').files()",
+    "File": f"api.run('{P}/odd').file('config.yaml')",
+    "Sweeps": "api.project('zoo', 'crew').sweeps()",
+    "Sweep": "api.sweep(SWEEP)",
+    "Projects": "api.projects('crew')",
+    "Project": "api.project('zoo', 'crew')",
+    "ArtifactTypes": f"api.artifact_types('{P}')",
+    "ArtifactType": f"api.artifact_type('dataset', '{P}')",
+    "ArtifactCollections": f"api.artifact_collections('{P}', 'dataset')",
+    "ArtifactCollection": f"api.artifact_collection('dataset', '{P}/data')",
+    "Artifacts": f"api.artifacts('dataset', '{P}/data')",
+    "Artifact": f"api.artifact('{P}/data:best')",
+    "RunArtifacts": f"api.run('{P}/maker').logged_artifacts()",
+    "Manifest": f"api.artifact('{P}/data:best').manifest",
+    "Entry": f"api.artifact('{P}/data:best').get_entry('plain.txt')",
+    "ArtifactFiles": f"api.artifact('{P}/data:best').files()",
+    "Reports": f"api.reports('{P}')",
+    "Report": f"api.reports('{P}')[0]",
+    "Registries": "api.registries('acme')",
+    "Registry": "api.registry('models', 'acme')",
+    "Collections": "api.registries('acme').collections()",
+    "LinkedVersions": "api.registries('acme').versions()",
+    "User": "api.viewer",
+    "Team": "api.team('crew')",
+    "Member": "api.team('crew').members[0]",
+}
+"""One object of each kind."""
+
+
+def names_of(api: Any) -> dict[str, list[str]]:
+    """Returns the public names of each object, those of its fields included."""
+    sweep = sweep_path(api)
+    names = {}
+    for kind, expression in OBJECTS.items():
+        found = eval(expression, {"api": api, "SWEEP": sweep})
+        fields = found.__dict__.get("_attrs") if hasattr(found, "__dict__") else None
+        fields = fields if isinstance(fields, dict) else {}
+        names[kind] = sorted({n for n in {*dir(found), *fields} if not n.startswith("_")})
+    return names
 
 
 def plain(value: Any) -> Any:

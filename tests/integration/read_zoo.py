@@ -13,6 +13,7 @@ print(
     json.dumps(
         {
             "facts": object_facts.say_all(wandb.Api(overrides={"entity": "crew"})),
+            "names": object_facts.names_of(wandb.Api(overrides={"entity": "crew"})),
             "found": filter_pairs.find_all(wandb.Api()),
             "printed": {n: guide_scripts.printed(n, wandb.Api) for n in guide_scripts.SCRIPTS},
         }

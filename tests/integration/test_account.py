@@ -31,6 +31,7 @@ class Account:
         self.sandbox = sandbox
         self._script = lambda what: run_script("account.py", sandbox, work, what)
         self.said: dict[str, Any] = self._script("make")
+        self.made = self.said
         self.root = work / "warehouse"
 
     def edit(self) -> None:
@@ -181,6 +182,43 @@ def test_what_has_not_changed_costs_one_request_an_entity(account: Account, made
     assert set(account.root.rglob("_delta_log/*.json")) == commits
 
 
+def test_objects_show_automations_and_integrations(
+    account: Account, made: tuple[Path, Path]
+) -> None:
+    """As the SDK's do, but for what may hold a secret: that is no attribute."""
+    api = wbsync.Api({"entity": "crew"}, warehouse=made[1])
+    said = account.made
+    told = {a["id"]: a for a in said["automations"]}
+    for found in api.automations("crew"):
+        one = told.pop(found.id)
+        for name in ("name", "description", "enabled"):
+            assert getattr(found, name) == one[name]
+        assert found.created_at == datetime.fromisoformat(one["createdAt"])
+        assert (found.scope.id, found.scope.scope_type) == (
+            one["scope"]["id"], one["scope"]["scopeType"]
+        )  # fmt: skip
+        assert found.event.event_type == one["event"]["eventType"]
+        assert found.action.action_type == one["action"]["actionType"]
+        integration = one["action"].get("integration")
+        assert not integration or found.action.integration.id == integration["id"]
+        assert getattr(found.action, "request_payload", "not held") == "not held"
+    assert told == {}
+    assert len(api.automations()) >= len(said["automations"])
+    assert api.automation("metric").action.severity == "WARN"
+    assert api.automation("metric", entity="crew").event.filter["run_metric_filter"]
+    with pytest.raises(ValueError, match="No automations found"):
+        api.automation("nope")
+    by_id = {i["id"]: i for i in said["integrations"]}
+    assert {i.id for i in api.integrations()} == by_id.keys()
+    for hook in api.webhook_integrations("crew"):
+        assert hook.name == by_id[hook.id]["name"]
+        assert hook.url_host in {"https://hooks.example.com:8443", "http://old.example.com"}
+        assert not hasattr(hook, "url_endpoint")
+    (slack,) = api.slack_integrations(entity="crew")
+    assert (slack.team_name, slack.channel_name) == ("Acme", "#alerts ☃")
+    assert {m.name for m in api.team("crew").members} == {m["name"] for m in said["members"]}
+
+
 @pytest.mark.parametrize(
     ("without", "empty"),
     [
@@ -267,7 +305,7 @@ def test_tables_are_chosen_by_name(
     with Sandbox(tmp_path / "data") as sandbox:
         done = wbsync_cli(sandbox, "sync", "crew/main", "--only", "reports, users,")
         assert done.returncode == 0, done.stderr
-        assert held(tmp_path / "warehouse") == {"reports", "users", "projects"}
+        assert held(tmp_path / "warehouse") == {"reports", "users", "projects", "entities"}
         root = tmp_path / "w"
         sync(sandbox, root, "crew/main", skip=["history,reports", "entities"])
         assert held(root) == {*TABLES, "runs", "projects"} - {"reports", "entities"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wbsync.configuration import resolve
-from wbsync.errors import NotHeldError, ReadOnlyError
+from wbsync.errors import NotHeldAttributeError, NotHeldError
 from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.artifacts import Artifact, find_artifact
+from wbsync.offline.automations import Automation, Automations, Integrations
 from wbsync.offline.collections import (
     ArtifactCollection,
     ArtifactCollections,
@@ -18,9 +20,11 @@ from wbsync.offline.collections import (
     find_collection,
     find_type,
 )
+from wbsync.offline.listing import refuse_cursor
 from wbsync.offline.projects import Project, Projects
 from wbsync.offline.reader import Reader
-from wbsync.offline.registries import Registries, Registry, find_organization
+from wbsync.offline.records import refuse
+from wbsync.offline.registries import Registries, Registry, find_organization, is_linked
 from wbsync.offline.reports import BetaReport, Reports, find_report
 from wbsync.offline.run_list import Runs
 from wbsync.offline.runs import Run, find_run
@@ -33,12 +37,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from wbsync.download import ArtifactName
+
 REFUSED = frozenset({
     "create_project", "create_run", "create_run_queue", "create_custom_chart", "create_user",
     "create_team", "create_registry", "create_automation", "update_automation",
     "delete_automation", "upsert_run_queue", "sync_tensorboard",
 })  # fmt: skip
 """Methods of wandb.Api that change W&B."""
+
+UNHELD = frozenset({"organization", "job", "list_jobs", "queued_run", "run_queue", "user_agent"})
+"""What no sync brings."""
 
 
 class Api:
@@ -75,7 +84,9 @@ class Api:
 
     def __getattr__(self, name: str) -> Any:
         if name in REFUSED:
-            raise ReadOnlyError(f"Api.{name}(): wbsync.Api only reads; do this with wandb.Api()")
+            return partial(refuse, f"Api.{name}()")
+        if name in UNHELD:
+            raise NotHeldAttributeError(f"Api.{name}")
         raise AttributeError(f"{self!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
@@ -85,6 +96,9 @@ class Api:
     def warehouse(self) -> Warehouse:
         """The warehouse that is read, for SQL."""
         return self._reader.warehouse
+
+    api_key = None
+    """No key is used."""
 
     @property
     def viewer(self) -> User:
@@ -145,8 +159,9 @@ class Api:
         """Returns a sweep by `ENTITY/PROJECT/SWEEP_ID`."""
         return find_sweep(self._reader, *self._path(path))
 
-    def artifact_types(self, project: str | None = None) -> ArtifactTypes:
+    def artifact_types(self, project: str | None = None, start: str | None = None) -> ArtifactTypes:
         """Returns the artifact types of a project."""
+        refuse_cursor(start)
         return ArtifactTypes(self._reader, *self._project_path(project))
 
     def artifact_type(self, type_name: str, project: str | None = None) -> ArtifactType:
@@ -154,10 +169,16 @@ class Api:
         return find_type(self._reader, *self._project_path(project), type_name)
 
     def artifact_collections(
-        self, project_name: str, type_name: str, order: str | None = None, per_page: int = 50
+        self,
+        project_name: str,
+        type_name: str,
+        order: str | None = None,
+        per_page: int = 50,
+        start: str | None = None,
     ) -> ArtifactCollections:
         """Returns the collections of a type in a project."""
         del per_page
+        refuse_cursor(start)
         entity, project = self._project_path(project_name)
         return ArtifactCollections(self._reader, entity, project, type_name, order=order)
 
@@ -173,9 +194,11 @@ class Api:
         order: str | None = None,
         per_page: int = 50,
         tags: str | list[str] | None = None,
+        start: str | None = None,
     ) -> Artifacts:
         """Returns the versions of a collection, the newest first."""
         del per_page
+        refuse_cursor(start)
         entity, project, collection = self._artifact_path(name)
         return Artifacts(self._reader, entity, project, collection, type_name, order, tags)
 
@@ -188,34 +211,37 @@ class Api:
             NotHeldError: The warehouse does not hold it.
             ValueError: It is of another type.
         """
-        from wbsync.download import ArtifactName
-
-        entity, project, rest = self._artifact_path(name)
-        collection, _, alias = rest.partition(":")
-        is_registry = project.startswith(REGISTRY_PREFIX)
-        owner = entity if not is_registry or name.count("/") == 2 else None
-        found = find_artifact(
-            self._reader,
-            ArtifactName(owner, project, collection, alias or "latest"),
-            rest if alias else None,
-        )
+        found = find_artifact(self._reader, *self._artifact_name(name))
         if type is not None and found.type != type:
             raise ValueError(f"type {type!r} specified but this artifact is of type {found.type!r}")
         return found
 
     def artifact_exists(self, name: str, type: str | None = None) -> bool:
-        """Says whether the warehouse holds a version."""
+        """Says whether there is a version.
+
+        Raises:
+            NotHeldError: The project's artifacts were not synced.
+        """
         try:
             self.artifact(name, type)
         except NotHeldError:
+            wanted, _ = self._artifact_name(name)
+            if wanted.is_registry and is_linked(self._reader, wanted):
+                raise
+            self._check_artifacts(name)
             return False
         return True
 
     def artifact_collection_exists(self, name: str, type: str) -> bool:
-        """Says whether the warehouse holds a collection."""
+        """Says whether there is a collection.
+
+        Raises:
+            NotHeldError: The project's artifacts were not synced.
+        """
         try:
             self.artifact_collection(type, name)
         except NotHeldError:
+            self._check_artifacts(name)
             return False
         return True
 
@@ -225,9 +251,11 @@ class Api:
         filter: Any = None,
         order: str | None = None,
         per_page: int = 100,
+        start: str | None = None,
     ) -> Registries:
         """Returns the registries of an organisation; None takes the only one that is held."""
         del per_page
+        refuse_cursor(start)
         name = organization or self.settings["organization"] or find_organization(self._reader)
         return Registries(self._reader, name, filter, order)
 
@@ -282,6 +310,51 @@ class Api:
             "Invalid path, should be TEAM/PROJECT/TYPE/ID where TYPE is runs, sweeps, or reports"
         )
 
+    def automations(
+        self,
+        entity: str | None = None,
+        *,
+        name: str | None = None,
+        per_page: int = 50,
+        start: str | None = None,
+    ) -> Automations:
+        """Returns the automations of an entity, or of all that were synced."""
+        del per_page
+        refuse_cursor(start)
+        return Automations(self._reader, entity, name)
+
+    def automation(self, name: str, *, entity: str | None = None) -> Automation:
+        """Returns the only automation of this name.
+
+        Raises:
+            ValueError: There is none, or there are several.
+        """
+        return self.automations(entity, name=name).only()
+
+    def integrations(
+        self, entity: str | None = None, *, per_page: int = 50, start: str | None = None
+    ) -> Integrations:
+        """Returns the webhooks and Slack channels of an entity."""
+        del per_page
+        refuse_cursor(start)
+        return Integrations(self._reader, entity or self._entity())
+
+    def webhook_integrations(
+        self, entity: str | None = None, *, per_page: int = 50, start: str | None = None
+    ) -> Integrations:
+        """Returns the webhooks of an entity; of their addresses the host is known."""
+        del per_page
+        refuse_cursor(start)
+        return Integrations(self._reader, entity or self._entity(), "webhook")
+
+    def slack_integrations(
+        self, *, entity: str | None = None, per_page: int = 50, start: str | None = None
+    ) -> Integrations:
+        """Returns the Slack channels of an entity."""
+        del per_page
+        refuse_cursor(start)
+        return Integrations(self._reader, entity or self._entity(), "slack")
+
     def _entity(self) -> str:
         entity = self.settings["entity"] or self.default_entity
         if not entity:
@@ -294,6 +367,25 @@ class Api:
         if slash:
             return entity, project
         return self._entity(), entity or self.settings["project"] or "uncategorized"
+
+    def _artifact_name(self, name: str) -> tuple[ArtifactName, str | None]:
+        """Returns a version's name, and `collection:alias` as it was written, if an alias was."""
+        from wbsync.download import ArtifactName
+
+        entity, project, rest = self._artifact_path(name)
+        collection, _, alias = rest.partition(":")
+        is_registry = project.startswith(REGISTRY_PREFIX)
+        owner = entity if not is_registry or name.count("/") == 2 else None
+        found = ArtifactName(owner, project, collection, alias or "latest")
+        return found, rest if alias else None
+
+    def _check_artifacts(self, name: str) -> None:
+        """Raises NotHeldError where it is not known which artifacts there are."""
+        entity, project, _ = self._artifact_path(name)
+        if project.startswith(REGISTRY_PREFIX):
+            self._reader.check_entity("registries", None)
+        else:
+            self._reader.check_read("artifact_types", entity, project)
 
     def _path(self, path: str) -> tuple[str, str, str]:
         """Returns entity, project and id of a path in any of the forms that wandb takes.

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from wbsync.errors import DownloadError, NotHeldError, UnsafePathError
 from wbsync.extract.values import parse_json
 from wbsync.model import REGISTRY_PREFIX
-from wbsync.offline.listing import Held
+from wbsync.offline.listing import Held, refuse_cursor
 from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, instant, refuse
 from wbsync.writeback.objects import (
@@ -71,8 +71,6 @@ SELECT r.entity, v.* FROM registry_versions v JOIN registries r USING (organizat
 WHERE v.artifact_id = $id ORDER BY v.linked_at, v.membership_id
 """
 
-_ENTITY = "SELECT 1 FROM entities WHERE entity = $entity"
-
 _SOURCE = """
 SELECT source_entity, source_project FROM registry_versions
 WHERE artifact_id = $id AND source_entity IS NOT NULL AND source_project IS NOT NULL LIMIT 1
@@ -85,6 +83,7 @@ class Artifact(Record):
     _refused = frozenset({
         "delete", "link", "unlink", "wait", "new_draft", "new_file", "add", "add_file",
         "add_dir", "add_reference", "remove", "finalize", "checkout", "verify", "get",
+        "get_added_local_path_name",
     })  # fmt: skip
     _unheld = frozenset({"digest_algorithm", "use_as", "distributed_id"})
 
@@ -181,9 +180,9 @@ class Artifact(Record):
         if self._attrs["is_link"]:
             return []
         rows = self._reader.rows(_LINKS, id=self._attrs["id"])
-        if not rows and not self._reader.rows(_ENTITY, entity=self._row["entity"]):
+        if not rows:
             what = f"where {self.source_qualified_name} is linked to"
-            raise NotHeldError(what, f"wbsync sync {self._row['entity']}")
+            self._reader.check_entity("registries", self._row["entity"], what)
         return [Artifact(self._reader, self._row, link_of(row)) for row in rows]
 
     @property
@@ -231,11 +230,14 @@ class Artifact(Record):
         """Returns the runs that used it, of the projects that were synced."""
         return self._runs("used")
 
-    def files(self, names: list[str] | None = None, per_page: int = 50) -> ArtifactFiles:
+    def files(
+        self, names: list[str] | None = None, per_page: int = 50, start: str | None = None
+    ) -> ArtifactFiles:
         """Returns its files, or those of these names."""
         from wbsync.offline.manifests import ArtifactFiles
 
         del per_page
+        refuse_cursor(start)
         return ArtifactFiles(self, names)
 
     def get_entry(self, name: str) -> Entry:
@@ -488,4 +490,4 @@ class RunArtifacts(Held[Artifact]):
         return f"wbsync sync {run.entity} --only artifacts"
 
     def __repr__(self) -> str:
-        return f"<RunArtifacts {self._direction} by {'/'.join(self.run.path)} ({len(self)})>"
+        return f"<RunArtifacts {self._direction} by {'/'.join(self.run.path)} ({self._size})>"

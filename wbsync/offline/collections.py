@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from wbsync.extract.values import parse_json
 from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.artifacts import Artifact, read_versions
-from wbsync.offline.listing import Held
+from wbsync.offline.listing import Held, refuse_cursor
 from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, instant, refuse
 from wbsync.writeback.objects import changes_of_tags, changes_of_text
@@ -50,6 +50,7 @@ class Artifacts(Held[Artifact]):
         self.collection_name = collection_name
         self.type = type
         self.order = order
+        self.filters = {"state": "COMMITTED"}
         self.tags = [tags] if isinstance(tags, str) else list(tags or [])
 
     def _load(self) -> list[Artifact]:
@@ -59,7 +60,7 @@ class Artifacts(Held[Artifact]):
         }  # fmt: skip
         order = self.order or ["-versionIndex"]
         found = self._reader.select(
-            "artifacts", scope, {"state": "COMMITTED"}, order, ("artifact_id",)
+            "artifacts", scope, self.filters, order, ("artifact_id",)
         ).column(0).to_pylist()  # fmt: skip
         rows = read_versions(self._reader, found)
         versions = [Artifact(self._reader, rows[i]) for i in found]
@@ -73,6 +74,7 @@ class ArtifactCollection(Record):
     """A collection: the versions of one artifact."""
 
     _refused = frozenset({"delete", "change_type"})
+    _unheld = frozenset({"project_internal_id"})
     _editable: ClassVar[Mapping[str, str]] = {"tags": "tags", "description": "description"}
 
     def __init__(self, reader: Reader, row: dict[str, Any]) -> None:
@@ -115,9 +117,10 @@ class ArtifactCollection(Record):
         )  # fmt: skip
         return [row["alias"] for row in rows]
 
-    def artifacts(self, per_page: int = 50) -> Artifacts | Held[Artifact]:
+    def artifacts(self, per_page: int = 50, start: str | None = None) -> Artifacts | Held[Artifact]:
         """Returns the versions, the newest first."""
         del per_page
+        refuse_cursor(start)
         if self._row.get("organization"):
             from wbsync.offline.registries import LinkedVersions
 
@@ -150,6 +153,10 @@ class ArtifactCollection(Record):
     def is_sequence(self) -> bool:
         """Says whether versions are logged to it, not linked."""
         return bool(self._row["kind"] == "ArtifactSequence")
+
+    def load(self) -> dict[str, Any]:
+        """Returns all fields."""
+        return dict(self._attrs)
 
     def __repr__(self) -> str:
         return f"<ArtifactCollection {self.name} ({self.type})>"
@@ -213,7 +220,7 @@ class ArtifactCollections(Held[ArtifactCollection]):
         return [ArtifactCollection(self._reader, row) for row in rows]
 
     def __repr__(self) -> str:
-        return f"<ArtifactCollections {self.entity}/{self.project} ({len(self)})>"
+        return f"<ArtifactCollections {self.entity}/{self.project} ({self._size})>"
 
 
 class ArtifactType(Record):
@@ -235,10 +242,15 @@ class ArtifactType(Record):
         self._reader = reader
 
     def collections(
-        self, filters: Any = None, order: str | None = None, per_page: int = 50
+        self,
+        filters: Any = None,
+        order: str | None = None,
+        per_page: int = 50,
+        start: str | None = None,
     ) -> ArtifactCollections:
         """Returns the collections of this type."""
         del per_page
+        refuse_cursor(start)
         return ArtifactCollections(
             self._reader, self.entity, self.project, self.name, filters, order
         )
@@ -246,6 +258,10 @@ class ArtifactType(Record):
     def collection(self, name: str) -> ArtifactCollection:
         """Returns a collection of this type."""
         return find_collection(self._reader, self.entity, self.project, name, self.name)
+
+    def load(self) -> dict[str, Any]:
+        """Returns all fields."""
+        return dict(self._attrs)
 
     def __repr__(self) -> str:
         return f"<ArtifactType {self.name}>"

@@ -53,15 +53,19 @@ class File(Record):
     _refused = frozenset({"delete"})
     _unheld = frozenset({"url", "direct_url", "path_uri"})
 
-    def __init__(self, reader: Reader, attrs: dict[str, Any], command: str) -> None:
+    def __init__(
+        self, reader: Reader, attrs: dict[str, Any], command: str, run: Run | None = None
+    ) -> None:
         """Takes a file.
 
         Args:
             reader: Asks the warehouse.
             attrs: Its fields: id, name, sizeBytes, mimetype, md5 and updatedAt.
             command: Command that brings its content to the cache.
+            run: Whose file it is; None for an artifact's.
         """
         super().__init__(attrs)
+        self.run = run
         self._reader = reader
         self._command = command
 
@@ -206,6 +210,7 @@ class Files(Held[File]):
                     "updatedAt": instant(row["updated_at"]),
                 },
                 f"wbsync files get {where} {row['name']!r}",
+                run,
             )
             for row in rows
             if (not self._names or row["name"] in self._names)
@@ -220,7 +225,7 @@ class Files(Held[File]):
             raise not_held(f"the list of files of {'/'.join(run.path)}", run.entity, run.project)
 
     def __repr__(self) -> str:
-        return f"<Files {'/'.join(self.run.path)} ({len(self)})>"
+        return f"<Files {'/'.join(self.run.path)} ({self._size})>"
 
 
 def _like(pattern: str) -> re.Pattern[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar, overload
 
+from wbsync.errors import NotHeldError
+
 T = TypeVar("T")
 
 
@@ -69,6 +71,14 @@ class Listing(Sequence[T], Generic[T]):
 class Held(Listing[T]):
     """A list that is read whole, when first looked at."""
 
+    @property
+    def _size(self) -> str:
+        """How many there are, for `repr`, which says so even where they are not held."""
+        try:
+            return str(len(self))
+        except NotHeldError:
+            return "not held"
+
     _items: list[T] | None = None
 
     def _load(self) -> list[T]:
@@ -84,3 +94,13 @@ class Held(Listing[T]):
 
     def _make(self, index: int) -> T:
         return self._all()[index]
+
+
+def refuse_cursor(start: str | None) -> None:
+    """Refuses to go on from where a list of wandb.Api() stood; lists here have no such places.
+
+    Raises:
+        ValueError: A place is given.
+    """
+    if start is not None:
+        raise ValueError("start: a cursor of wandb.Api() leads nowhere here; begin from the first")

@@ -88,6 +88,14 @@ class Manifest:
         """Returns the entry of a path, None for none."""
         return self.entries.get(path)
 
+    def get_entries_in_directory(self, directory: str) -> list[Entry]:
+        """Returns the entries below a folder."""
+        return [e for path, e in self.entries.items() if path.startswith(f"{directory}/")]
+
+    def size(self) -> int:
+        """Returns how many bytes the files have together."""
+        return sum(entry.size or 0 for entry in self.entries.values())
+
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -171,4 +179,4 @@ class ArtifactFiles(Held[File]):
         ]
 
     def __repr__(self) -> str:
-        return f"<ArtifactFiles {'/'.join(self.path)} ({len(self)})>"
+        return f"<ArtifactFiles {'/'.join(self.path)} ({self._size})>"

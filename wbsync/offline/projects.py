@@ -58,7 +58,7 @@ class Project(Record):
         return ArtifactCollections(self._reader, self.entity, self.name, None, filters, order)
 
     def sweeps(self, per_page: int = 50, filters: Any = None, order: str | None = None) -> Sweeps:
-        """Returns the sweeps."""
+        """Returns the sweeps, the newest first: wandb takes an order, and drops it."""
         del per_page, order
         return Sweeps(self._reader, self.entity, self.name, filters)
 

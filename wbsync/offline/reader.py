@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 _PROJECT = "SELECT * FROM projects WHERE entity = $entity AND project = $project"
 
+_ENTITY_HELD = """
+SELECT held FROM entities WHERE held IS NOT NULL AND ($entity IS NULL OR entity = $entity)
+"""
+_OLDER = ("does not exist", "not found in FROM clause")
+_ANY_RUN = "SELECT 1 FROM runs_all WHERE entity = $entity AND project = $project LIMIT 1"
+
 
 class Reader:
     """Asks a warehouse, and says what is missing from it."""
@@ -45,9 +51,9 @@ class Reader:
         try:
             return self.warehouse.engine().run_trusted(query, params).arrow()
         except QueryError as error:
-            if "does not exist" not in str(error):
+            if not any(words in str(error) for words in _OLDER):
                 raise
-            # A file that an older wbsync published lacks the tables of this one.
+            # A file that an older wbsync published lacks tables and columns of this one.
             raise NotHeldError("what this newer wbsync reads", "wbsync sync") from error
 
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
@@ -128,6 +134,43 @@ class Reader:
         if table not in bookmark.get("held", ()):
             what = f"the list of {table.replace('_', ' ')} of {entity}/{project}"
             raise not_held(what, entity, project)
+
+    def has_read(self, table: str, entity: str | None = None) -> bool:
+        """Says whether a sync has read a table of an entity as a whole to its end.
+
+        Args:
+            table: Table that the entity's sync fills; `registries` for all of the registries'.
+            entity: The entity; None asks for any.
+        """
+        rows = self.rows(_ENTITY_HELD, entity=entity)
+        return any(table in json.loads(row["held"]) for row in rows)
+
+    def check_entity(self, table: str, entity: str | None, what: str | None = None) -> None:
+        """Says what an empty list means, as check_read does for a project.
+
+        Args:
+            table: As for has_read.
+            entity: The entity; None for any.
+            what: What is looked for; None for the table's rows.
+
+        Raises:
+            NotHeldError: No sync has read the table of this entity to its end.
+        """
+        if not self.has_read(table, entity):
+            what = what or f"the list of {table.replace('_', ' ')} of {entity or 'any entity'}"
+            raise NotHeldError(what, f"wbsync sync {entity or 'ENTITY'} --only {table}")
+
+    def check_runs(self, entity: str, project: str) -> None:
+        """Says what it means that no run passes: none of W&B's does, or none were read.
+
+        Raises:
+            NotHeldError: No run of the project is held, and no sync has walked through all.
+        """
+        bookmark = json.loads(self.project(entity, project)["bookmark"] or "{}")
+        if not bookmark.keys() - {"held", "pending"} and not self.rows(
+            _ANY_RUN, entity=entity, project=project
+        ):
+            raise not_held(f"the list of runs of {entity}/{project}", entity, project)
 
 
 def not_held(what: str, entity: str, project: str, options: str = "") -> NotHeldError:

@@ -5,6 +5,8 @@ Source: wandb/apis/attrs.py.
 
 from __future__ import annotations
 
+import re
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,9 +39,26 @@ class Record:
                 return attrs[key]
         if name in self._refused:
             return partial(refuse, f"{type(self).__name__}.{name}()")
-        if name in self._unheld:
+        if name in self._unheld or name in map(_camel, self._unheld):
             raise NotHeldAttributeError(f"{type(self).__name__}.{name}")
         raise AttributeError(f"{self!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *map(_snake, self.__dict__.get("_attrs", ()))})
+
+    def to_html(self, *_: Any, **__: Any) -> str | None:
+        """Returns a frame that shows its page in W&B; None for what has no page of its own."""
+        return None
+
+    def display(self, height: int = 420, hidden: bool = False) -> bool:
+        """Shows its page in a Jupyter notebook, from the network; returns whether it did."""
+        ipython: Any = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython else None
+        html = self.to_html(height, hidden)
+        if html is None or type(shell).__name__ != "ZMQInteractiveShell":
+            return False
+        ipython.display.display(ipython.display.HTML(html))
+        return True
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._editable:
@@ -55,6 +74,15 @@ class Record:
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(part.title() for part in rest)
+
+
+def _snake(name: str) -> str:
+    """Returns a name of the server's in snake case.
+
+    >>> _snake("historyLineCount"), _snake("full_name")
+    ('history_line_count', 'full_name')
+    """
+    return re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", name)
 
 
 def refuse(what: str, *_: Any, **__: Any) -> None:

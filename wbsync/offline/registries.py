@@ -12,16 +12,18 @@ from wbsync.extract.values import parse_json
 from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.artifacts import Artifact, link_of, read_versions
 from wbsync.offline.collections import ArtifactCollection
-from wbsync.offline.listing import Held
+from wbsync.offline.listing import Held, refuse_cursor
 from wbsync.offline.records import Record, instant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from wbsync.download import ArtifactName
     from wbsync.offline.reader import Reader
 
 _REGISTRIES = "SELECT * FROM registries WHERE organization = $organization"
+
+_TEAMS = "SELECT entity FROM entities WHERE organization = $organization"
 
 _COLLECTIONS = """
 SELECT c.*, r.entity, r.registry_id AS project_id,
@@ -55,7 +57,7 @@ class Registry(Record):
     _refused = frozenset({
         "create", "delete", "save", "add_members", "remove_members", "update_member",
     })  # fmt: skip
-    _unheld = frozenset({"members", "user_members", "team_members"})
+    _unheld = frozenset({"members", "user_members", "team_members", "internal_id"})
 
     def __init__(self, reader: Reader, row: dict[str, Any]) -> None:
         """Takes a row of the table registries."""
@@ -86,9 +88,11 @@ class Registry(Record):
         filter: Any = None,
         order: str | None = None,
         per_page: int = 100,
+        start: str | None = None,
     ) -> Collections:
         """Returns the collections that pass a filter."""
         del per_page
+        refuse_cursor(start)
         organization = self._attrs["organization"]
         return Collections(self._reader, organization, [self._attrs["name"]], filter, order)
 
@@ -97,8 +101,10 @@ class Registry(Record):
         filter: Any = None,
         order: str | None = None,
         per_page: int = 100,
+        start: str | None = None,
     ) -> LinkedVersions:
         """Returns the linked versions that pass a filter."""
+        refuse_cursor(start)
         return self.collections().versions(filter, order, per_page)
 
     def load(self) -> None:
@@ -126,9 +132,11 @@ class Registries(Held[Registry]):
         filter: Any = None,
         order: str | None = None,
         per_page: int = 100,
+        start: str | None = None,
     ) -> Collections:
         """Returns the collections in these that pass a filter."""
         del per_page
+        refuse_cursor(start)
         names = [registry.name for registry in self]
         return Collections(self._reader, self.organization, names, filter, order)
 
@@ -137,15 +145,20 @@ class Registries(Held[Registry]):
         filter: Any = None,
         order: str | None = None,
         per_page: int = 100,
+        start: str | None = None,
     ) -> LinkedVersions:
         """Returns the versions linked into these that pass a filter."""
+        refuse_cursor(start)
         return self.collections().versions(filter, order, per_page)
 
     def _load(self) -> list[Registry]:
-        if not self._reader.rows(_REGISTRIES, organization=self.organization):
-            raise NotHeldError(
-                f"the organisation {self.organization}", "wbsync sync ENTITY of a team in it"
-            )
+        organization = self.organization
+        if not self._reader.rows(_REGISTRIES, organization=organization):
+            teams = self._reader.rows(_TEAMS, organization=organization)
+            if not any(self._reader.has_read("registries", team["entity"]) for team in teams):
+                raise NotHeldError(
+                    f"the organisation {organization}", "wbsync sync ENTITY of a team in it"
+                )
         scope = {"organization": self.organization}
         rows = self._reader.select("registries", scope, self.filter, self.order).to_pylist()
         return [Registry(self._reader, row) for row in rows]
@@ -171,9 +184,11 @@ class Collections(Held[ArtifactCollection]):
         filter: Any = None,
         order: str | None = None,
         per_page: int = 100,
+        start: str | None = None,
     ) -> LinkedVersions:
         """Returns the versions linked into these that pass a filter."""
         del per_page
+        refuse_cursor(start)
         return LinkedVersions(self._reader, [c.id for c in self], filter, order)
 
     def _load(self) -> list[ArtifactCollection]:
@@ -209,7 +224,7 @@ class LinkedVersions(Held[Artifact]):
         return [linked(self._reader, links[i]) for i in ids]
 
     def __repr__(self) -> str:
-        return f"<Versions ({len(self)})>"
+        return f"<Versions ({self._size})>"
 
 
 def linked(reader: Reader, row: dict[str, Any], name: str | None = None) -> Artifact:
@@ -233,14 +248,24 @@ def find_linked(reader: Reader, name: ArtifactName, given: str | None) -> Artifa
     Raises:
         NotHeldError: The warehouse does not hold it.
     """
+    for row in _links(reader, name):
+        return linked(reader, row, given)
+    raise NotHeldError(f"the artifact {name}", "wbsync sync ENTITY of a team that sees it")
+
+
+def is_linked(reader: Reader, name: ArtifactName) -> bool:
+    """Says whether a registry's name stands for a version, be the version held or not."""
+    return any(True for _ in _links(reader, name))
+
+
+def _links(reader: Reader, name: ArtifactName) -> Iterator[dict[str, Any]]:
     rows = reader.rows(
         _LINKED, registry=name.project.removeprefix(REGISTRY_PREFIX), collection=name.collection,
         owner=name.entity,
     )  # fmt: skip
     for row in rows:
         if name.alias in {row["version"], *(parse_json(row["aliases"]) or [])}:
-            return linked(reader, row, given)
-    raise NotHeldError(f"the artifact {name}", "wbsync sync ENTITY of a team that sees it")
+            yield row
 
 
 def read_collections(reader: Reader, ids: Sequence[str]) -> list[ArtifactCollection]:

@@ -112,6 +112,7 @@ class Reports(Held[BetaReport]):
         reader.project(entity, project)
         self._reader = reader
         self._path = (entity, project)
+        self.project = project
         self.name = name
 
     def _load(self) -> list[BetaReport]:

@@ -116,6 +116,8 @@ class Runs(Listing[Run]):
             self._take(
                 self._reader.select("runs", scope, self.filters, self.order, COLUMNS, self._limit)
             )
+            if not self._runs:
+                self._reader.check_runs(self.entity, self.project)
         return self._found
 
     def _take(self, found: pa.Table) -> None:

@@ -67,7 +67,7 @@ class Run(Record):
         "delete", "upload_file", "use_artifact",
         "log_artifact", "wait_until_finished", "create", "download_history_exports",
     })  # fmt: skip
-    _unheld = frozenset({"description", "dir"})
+    _unheld = frozenset({"description", "dir", "project_id"})
     _editable: ClassVar[Mapping[str, str]] = {
         "tags": "tags", "notes": "notes", "name": "displayName", "display_name": "displayName",
         "displayName": "displayName", "group": "group", "job_type": "jobType",
@@ -219,10 +219,14 @@ class Run(Record):
             summary = self._summary = _values(self._text("summary"))
         return summary
 
+    summaryMetrics = summary_metrics  # noqa: N815
+
     @property
     def system_metrics(self) -> dict[str, Any]:
         """Last value of each system metric."""
         return _values(self._text("system_summary"))
+
+    systemMetrics = system_metrics  # noqa: N815
 
     @property
     def metadata(self) -> dict[str, Any] | None:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class NoSuchKeyError(KeyError, AttributeError):
+    """A summary has no such key: what the SDK raises, and what `hasattr` takes for missing."""
+
+
 class Summary(MutableMapping[str, Any]):
     """The summary of a run, or a dictionary inside it."""
 
@@ -39,7 +43,10 @@ class Summary(MutableMapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return self[name]
+        try:
+            return self[name]
+        except KeyError:
+            raise NoSuchKeyError(name) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value

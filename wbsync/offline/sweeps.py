@@ -21,7 +21,7 @@ RUN_COLUMNS = frozenset({"createdAt", "updatedAt", "name", "sweep"})
 class Sweep(Record):
     """A sweep."""
 
-    _refused = frozenset({"get"})
+    _refused = frozenset({"get", "enqueue_run"})
     _unheld = frozenset({"agents", "agent"})
 
     def __init__(self, reader: Reader, row: dict[str, Any]) -> None:

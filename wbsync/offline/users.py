@@ -33,10 +33,17 @@ class User(Record):
 
     @property
     def teams(self) -> list[str]:
-        """Teams that were synced and that the user belongs to."""
+        """Teams that were synced and that the user belongs to.
+
+        Raises:
+            NotHeldError: No team's members were synced.
+        """
         if self._reader is None:
             return []
-        return [row["team"] for row in self._reader.rows(_TEAMS, text=self._attrs["username"])]
+        rows = self._reader.rows(_TEAMS, text=self._attrs["username"])
+        if not rows:
+            self._reader.check_entity("team_members", None)
+        return [row["team"] for row in rows]
 
     def __repr__(self) -> str:
         for key in ("email", "username", "id"):
@@ -49,6 +56,7 @@ class Member(Record):
     """A member of a team."""
 
     _refused = frozenset({"delete"})
+    _unheld = frozenset({"api_key", "photo_url"})
 
     def __repr__(self) -> str:
         return f"<Member {self._attrs['name']} ({self._attrs['accountType']})>"
@@ -58,14 +66,59 @@ class Team(Record):
     """A team."""
 
     _refused = frozenset({"create", "invite", "create_service_account"})
+    _unheld = frozenset({"available", "photo_url", "read_only_admin"})
+
+    def __init__(self, attrs: dict[str, Any], reader: Reader) -> None:
+        """Takes what is known of a team."""
+        super().__init__(attrs)
+        self._reader = reader
+
+    @property
+    def members(self) -> list[Member]:
+        """Members, and who is invited.
+
+        Raises:
+            NotHeldError: They were not synced.
+        """
+        name = self._attrs["name"]
+        rows = self._reader.rows(_MEMBERS, text=name)
+        if not rows:
+            self._reader.check_entity("team_members", name)
+        return [
+            Member(
+                {
+                    "id": row["member_id"],
+                    "team": name,
+                    "username": row["username"],
+                    "name": row["name"],
+                    "email": row["email"],
+                    "admin": row["is_admin"],
+                    "pending": row["is_pending"],
+                    "accountType": row["account_type"],
+                }
+            )
+            for row in rows
+        ]
+
+    def load(self, force: bool = False) -> dict[str, Any]:
+        """Returns all fields."""
+        del force
+        return {**self._attrs, "members": self.members}
 
     def __repr__(self) -> str:
         return f"<Team {self._attrs['name']}>"
 
 
 def find_users(reader: Reader, text: str) -> list[User]:
-    """Returns the users of this login or mail address."""
-    return [_user(row, reader) for row in reader.rows(_USER, text=text)]
+    """Returns the users of this login or mail address.
+
+    Raises:
+        NotHeldError: No sync has read users.
+    """
+    rows = reader.rows(_USER, text=text)
+    if not rows:
+        reader.check_entity("users", None, f"who {text} is")
+    return [_user(row, reader) for row in rows]
 
 
 def find_viewer(reader: Reader, environ: Mapping[str, str]) -> User:
@@ -99,7 +152,7 @@ def _user(row: dict[str, Any], reader: Reader) -> User:
 
 
 def find_team(reader: Reader, name: str) -> Team:
-    """Returns a team with its members.
+    """Returns a team.
 
     Raises:
         NotHeldError: It was not synced.
@@ -107,20 +160,6 @@ def find_team(reader: Reader, name: str) -> Team:
     rows = reader.rows("SELECT * FROM entities WHERE entity = $text", text=name)
     if not rows:
         raise NotHeldError(f"the team {name}", f"wbsync sync {name}")
-    members = [
-        Member(
-            {
-                "id": row["member_id"],
-                "username": row["username"],
-                "name": row["name"],
-                "email": row["email"],
-                "admin": row["is_admin"],
-                "pending": row["is_pending"],
-                "accountType": row["account_type"],
-            }
-        )
-        for row in reader.rows(_MEMBERS, text=name)
-    ]
     row = rows[0]
     return Team(
         {
@@ -134,6 +173,6 @@ def find_team(reader: Reader, name: str) -> Team:
             "isPaid": row["is_paid"],
             "defaultAccess": row["default_access"],
             "storageBytes": row["storage_bytes"],
-            "members": members,
-        }
+        },
+        reader,
     )

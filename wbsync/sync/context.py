@@ -67,6 +67,8 @@ class EntityContext:
     tally: Tally = field(default_factory=Tally)
     entity_state: EntityState | None = None
     """What W&B says of the entity, once a stream has asked."""
+    whole: set[str] = field(default_factory=set)
+    """Tables of the entity as a whole that this sync has read to their end."""
     stream: str = ""
     """First table of the stream that runs now."""
     failed: set[str] = field(default_factory=set)

@@ -35,6 +35,7 @@ from wbsync.progress import (
 )
 from wbsync.sync.care import tidy
 from wbsync.sync.context import Context, EntityContext, Tally, settled
+from wbsync.sync.entity import keep_entity
 from wbsync.sync.holding import opened
 from wbsync.sync.ledger import keep_ledger
 from wbsync.sync.lock import hold_within
@@ -287,6 +288,8 @@ class _Sync:
                     raise
                 except ApiError as error:
                     context.skip(f"{entity} {', '.join(stream.tables)}", str(error))
+            if context.entity_state is not None:
+                await keep_entity(context)
             outcome = "partial" if context.tally.skipped else "complete"
         except BudgetSpentError:
             outcome = "stopped"

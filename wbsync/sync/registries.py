@@ -50,6 +50,7 @@ MAX_FILTERED = 100
 async def sync_registries(context: EntityContext) -> None:
     """Brings the registries of the entity's organisations up to date, where there are any."""
     state = await entity_state(context)
+    skipped = len(context.tally.skipped)
     if "registries" in state.refused:
         words = f"{state.refused['registries']} (--skip registries)"
         context.skip(f"{context.entity} registries", words)
@@ -64,6 +65,8 @@ async def sync_registries(context: EntityContext) -> None:
             raise
         except ApiError as error:
             context.skip(f"registries of {name}", str(error))
+    if state.entity is not None and len(context.tally.skipped) == skipped:
+        context.whole.add(TABLES[0])
 
 
 def _read_held(context: EntityContext, organization: str) -> dict[str, pa.Table]:
