@@ -119,6 +119,25 @@ def test_a_table_fits_the_screen(connection: duckdb.DuckDBPyConnection) -> None:
         assert (f"{columns} of 3 columns" in shown) == (columns < 3)
 
 
+@pytest.mark.parametrize("kind", ["table", "markdown", "csv"])
+@pytest.mark.parametrize("screen", [None, 50, 30])
+def test_what_is_copied_from_a_table_is_exact(
+    connection: duckdb.DuckDBPyConnection, kind: str, screen: int | None
+) -> None:
+    """Numbers of any size and times are whole on any screen, and so in rows far below."""
+    for query, whole in {
+        "SELECT 1/3::DOUBLE": "0.3333333333333333",
+        "SELECT -1.2345678901234567e-300": "-1.2345678901234567e-300",
+        "SELECT 9223372036854775807": "9223372036854775807",
+        "SELECT (1::HUGEINT << 100)": "1267650600228229401496703205376",
+        "SELECT TIMESTAMP '2026-01-02 03:04:05.678901'": "2026-01-02 03:04:05.678901",
+        "SELECT CASE WHEN i = 900 THEN 0.1 + 0.2::DOUBLE ELSE i END FROM range(950) r(i)":
+            "0.30000000000000004",
+    }.items():  # fmt: skip
+        text, _ = written(connection, query, kind, screen)
+        assert whole in text
+
+
 @pytest.mark.parametrize("kind", ["table", "csv", "json"])
 def test_times_too_far_away_for_python_are_texts(
     connection: duckdb.DuckDBPyConnection, kind: str

@@ -29,15 +29,13 @@ _QUOTED = re.compile(r'[",\r\n]')
 def cell_text(value: Any) -> str:
     r"""Returns a value as printable text: control characters and terminal escapes are escaped.
 
-    >>> cell_text("a\x1b[31mb"), cell_text(None), cell_text(0.1), cell_text(True)
-    ('a\\x1b[31mb', '', '0.1', 'true')
+    Numbers and times are exact: what is copied from a table finds the row that it came from.
+
+    >>> cell_text("a\x1b[31mb"), cell_text(None), cell_text(1 / 3), cell_text(2**63)
+    ('a\\x1b[31mb', '', '0.3333333333333333', '9223372036854775808')
     """
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else str(value)
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
     text = value if isinstance(value, str) else exact_text(value)
     if text.isprintable():
         return text
@@ -95,12 +93,14 @@ class _Layout:
     is_cut: bool
     """Whether cells that are wider are cut; else they push the rest of their line to the right."""
 
-    def line(self, cells: Iterable[str]) -> str:
-        """Returns a line of the table."""
-        shown = zip(cells, self.widths, self.is_number, strict=False)
+    def line(self, cells: Iterable[str], *, has_numbers: bool = False) -> str:
+        """Returns a line; numbers in it are never cut, as that would make others of them."""
+        shown = [
+            (cell if right and has_numbers else self._cut(cell, width), width, right)
+            for cell, width, right in zip(cells, self.widths, self.is_number, strict=False)
+        ]
         return "  ".join(
-            self._cut(cell, width).rjust(width) if right else self._cut(cell, width).ljust(width)
-            for cell, width, right in shown
+            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in shown
         ).rstrip()
 
     def head(self, columns: Iterable[str]) -> str:
@@ -109,7 +109,7 @@ class _Layout:
 
     def row(self, values: Iterable[Any]) -> str:
         """Returns the line of a row."""
-        return self.line(map(cell_text, values))
+        return self.line(map(cell_text, values), has_numbers=True)
 
     def _cut(self, text: str, width: int) -> str:
         return text if not self.is_cut or len(text) <= width else text[: width - 1] + "…"
@@ -120,19 +120,20 @@ def _layout(
 ) -> _Layout:
     """Returns how a table is set whose first rows these are; on a screen, with what fits there."""
     cells = [[len(cell_text(v)) for v in row] for row in rows]
-    wide = [max([len(cell_text(c)), *(r[i] for r in cells)]) for i, c in enumerate(columns)]
-    widths = [min(w, MAX_CELL_CHARS) for w in wide]
-    if screen is not None:
-        cap = MAX_CELL_CHARS
-        while cap > MIN_CELL_CHARS and sum(widths) + 2 * (len(widths) - 1) > screen:
-            cap -= 5
-            widths = [min(w, cap) for w in widths]
-        while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > screen:
-            widths.pop()
     is_number = [
         all(isinstance(r[i], (int, float, Decimal)) or r[i] is None for r in rows)
-        for i in range(len(widths))
+        for i in range(len(columns))
     ]
+    least = [max([r[i] for r in cells], default=0) if n else 0 for i, n in enumerate(is_number)]
+    wide = [max([len(cell_text(c)), *(r[i] for r in cells)]) for i, c in enumerate(columns)]
+    cap = MAX_CELL_CHARS
+    widths = [max(min(w, cap), low) for w, low in zip(wide, least, strict=True)]
+    if screen is not None:
+        while cap > MIN_CELL_CHARS and sum(widths) + 2 * (len(widths) - 1) > screen:
+            cap -= 5
+            widths = [max(min(w, cap), low) for w, low in zip(widths, least, strict=True)]
+        while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > screen:
+            widths.pop()
     return _Layout(widths, is_number, is_cut)
 
 
