@@ -133,7 +133,8 @@ def sweeps() -> None:
     def train() -> None:
         with wandb.init() as run:
             for step in range(3):
-                run.log({"acc": 1 - run.config.lr + step / 100, "loss": run.config.lr})
+                row = {"acc": 1 - run.config.lr + step / 100, "loss": run.config.lr}
+                run.log(row | ({"some": run.config.lr} if run.config.lr < 0.3 else {}))
 
     wandb.agent(first, train, project=PROJECT, count=3)
     wandb.sweep({"method": "random", "parameters": {"lr": {"min": 0.0, "max": 1.0}}},

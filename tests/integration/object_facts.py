@@ -83,6 +83,14 @@ FACTS: dict[str, str] = {
     "run.history frame": f"sorted(api.run('{P}/long').history().columns)",
     "run.history frame values": f"api.run('{P}/long').history(keys=['loss'],"
                                 " samples=9).values.tolist()",
+    "run.history kinds": f"[dtypes(api.run('{P}/' + r).history(samples=s)) for s in (1, 3, 500)"
+                         " for r in ('long', 'user', 'bob1', 'empty')]",
+    "run.history kinds of keys": f"[dtypes(api.run('{P}/odd').history(keys=k, x_axis=x)) for k in"
+                                 " (['big'], ['flag', 'mixed'], ['list', 'loss'], ['nested'])"
+                                 " for x in ('_step', '_timestamp', '_runtime')]",
+    "run.history kinds of system metrics": f"dtypes(api.run('{P}/long').history(stream='system'))",
+    "run.history places": f"[d.index.tolist() == list(range(len(d))) for d in"
+                          f" [api.run('{P}/long').history(keys=['rare'])]]",
     "run.history system": f"api.run('{P}/long').history(stream='system', pandas=False)",
     "run.scan_history": f"list(api.run('{P}/odd').scan_history())",
     "run.scan_history all": f"len(list(api.run('{P}/long').scan_history()))",
@@ -137,7 +145,9 @@ FACTS: dict[str, str] = {
               "(api.project('zoo', 'crew').sweeps())",
     "sweep.best_run": "api.sweep(SWEEP).best_run().id",
     "sweep.best_run order": "[api.sweep(SWEEP).best_run(o).id for o in ('loss', '+loss',"
-                            " '-config.lr', '+createdAt', 'summary_metrics.acc')]",
+                            " '-config.lr', '+createdAt', 'summary_metrics.acc',"
+                            " '+some', '-some')]",
+    "sweep.best_run without": "'some' in api.sweep(SWEEP).best_run('+some').summary",
     "sweep.best_run none": "[s.best_run() for s in api.project('zoo', 'crew').sweeps()"
                            " if s.id != SWEEP.split('/')[-1]]",
     "sweep.runs": "(len(api.sweep(SWEEP).runs), [r.id for r in api.sweep(SWEEP).runs])",
@@ -266,6 +276,11 @@ FACTS: dict[str, str] = {
     "automations": "list(api.automations('crew'))",
     "run.attribute missing": f"hasattr(api.run('{P}/odd'), 'nope')",
 }  # fmt: skip
+
+
+def dtypes(frame: Any) -> dict[str, str]:
+    """Returns the types of a frame's columns; in which order W&B names them is chance."""
+    return {name: str(kind) for name, kind in sorted(frame.dtypes.items())}
 
 
 OBJECTS: dict[str, str] = {

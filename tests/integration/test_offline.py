@@ -264,6 +264,18 @@ def test_what_is_not_held_names_the_command_that_brings_it(
     assert wbsync.errors.CommError is wbsync.CommError
 
 
+def test_columns_of_a_history_stand_in_one_order(zoo: Zoo) -> None:
+    """`_step`, then what the first rows hold by name, then what comes later; W&B's is chance."""
+    run = zoo.api().run("zoo/odd")
+    early = ["Loss", "_runtime", "_timestamp", "flag", "inf", "list", "loss", "mixed", "nan"]
+    early += ["nested", "ninf"]
+    found = [c for c in run.history().columns if c in {*early, "_step", "image", "hist"}]
+    assert found == ["_step", *early, "hist", "image"]
+    assert list(run.history(samples=2, pandas=False)[0])[:3] == ["_step", "Loss", "_runtime"]
+    system = list(zoo.api().run("zoo/long").history(stream="system").columns)
+    assert system == ["_wandb", "_timestamp", "_runtime", *sorted(system[3:])]
+
+
 def test_what_no_sync_brings_is_no_attribute(zoo: Zoo) -> None:
     """`hasattr` and `getattr` with a default do not raise, `dir` names what there is."""
     run = zoo.api().run("zoo/odd")

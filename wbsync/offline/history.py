@@ -48,7 +48,7 @@ JOIN (SELECT unnest($steps) AS step, unnest($rows) AS row) chosen
   ON h.step IS NOT DISTINCT FROM chosen.step AND h.row = chosen.row
 WHERE entity = $entity AND project = $project AND run_id = $run
   AND ($keys IS NULL OR key IN (SELECT unnest($keys)))
-ORDER BY h.step NULLS FIRST, h.row
+ORDER BY h.step NULLS FIRST, h.row, h.key
 """
 
 _SPAN = """
@@ -59,7 +59,7 @@ WHERE entity = $entity AND project = $project AND run_id = $run
 
 _SYSTEM = """
 SELECT step, timestamp, runtime, key, value, json FROM system_metrics
-WHERE entity = $entity AND project = $project AND run_id = $run ORDER BY step
+WHERE entity = $entity AND project = $project AND run_id = $run ORDER BY step, key
 """
 
 CELLS_AT_ONCE = 1_000_000
