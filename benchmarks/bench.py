@@ -317,10 +317,66 @@ def bench_filters(folder: Path) -> Iterator[Line]:
                 found = answer.arrow().num_rows
                 best = min(best, time.perf_counter() - begun)
             yield f"filter: {name} ({found:,} runs), best of 5", best * 1000, "ms", 100, True
+        best = best_of(
+            5,
+            lambda: warehouse.query("leaderboard", project="team/main", metric="key_070").arrow(),
+        )
+        yield "leaderboard of 100,000 runs, best of 5", best * 1000, "ms", 200, True
         begun = time.perf_counter()
         parse_filter({"$or": [{"config.key_001": {"$gt": i}} for i in range(10_000)]})
         read = (time.perf_counter() - begun) * 1000
         yield "reading a filter of 10,000 terms", read, "ms", 0, True
+
+
+def best_of(times: int, work: Callable[[], Any]) -> float:
+    """Returns the seconds that work takes at best."""
+    seconds = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+CURVES = {
+    "all values of a metric": "SELECT run_id, step, value FROM {} WHERE key = 'key_17'",
+    "mean curve of a metric": "SELECT step // 100 AS piece, avg(value), stddev(value) FROM {}"
+    " WHERE key = 'key_17' GROUP BY piece ORDER BY piece",
+    "last and best value by run": "SELECT run_id, arg_max(value, step), min(value) FROM {}"
+    " WHERE key = 'key_17' GROUP BY run_id ORDER BY run_id",
+}
+
+
+def bench_curves(folder: Path) -> Iterator[Line]:
+    """One metric's curves, against DuckDB on Parquet that was sorted by hand for that.
+
+    `WBSYNC_BENCH_STEPS=10000` takes 400 million values; a tenth of them is the default.
+    """
+    import duckdb
+
+    import wbsync
+
+    steps = int(os.environ.get("WBSYNC_BENCH_STEPS", "1000"))
+    root, runs, keys = folder / "w", 1000, 40
+    script = str(Path(__file__).with_name("lake.py"))
+    for what in (("histories", str(root), str(runs), str(steps), str(keys)),
+                 ("publish", str(root))):  # fmt: skip
+        subprocess.run([sys.executable, script, *what], check=True, capture_output=True)
+    with wbsync.open(root) as warehouse:
+        ours = warehouse.engine()
+        path = folder / "sorted.parquet"
+        with duckdb.connect() as connection:
+            files = sorted(map(str, (root / "lake/history").rglob("*.parquet")))
+            connection.read_parquet(files).order("key, run_id, step").write_parquet(
+                str(path), compression="zstd"
+            )
+            connection.execute(f"SET threads = {len(os.sched_getaffinity(0))}")
+            for name, query in CURVES.items():
+                by_hand = query.format(f"'{path}'")
+                theirs = best_of(5, lambda q=by_hand: connection.sql(q).to_arrow_table())
+                mine = best_of(5, lambda q=query: ours.run_trusted(q.format("history")).arrow())
+                what = f"{name}, {runs:,} × {steps:,} × {keys}: {mine * 1000:.0f} ms"
+                yield f"{what} / {theirs * 1000:.0f} ms", mine / theirs, "×", 1.5, True
 
 
 FILTERS = {
@@ -476,6 +532,7 @@ def read_runs(sandbox: Sandbox) -> list[dict[str, Any]]:
 
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "help": bench_help,
+    "curves": bench_curves,
     "requests": bench_requests,
     "metadata": bench_metadata,
     "history": bench_history,

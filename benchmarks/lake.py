@@ -1,6 +1,8 @@
-"""A lake of many runs, written straight: `lake.py fill ROOT RUNS KEYS`, `lake.py edit ROOT`.
+"""A lake of many runs, written straight.
 
-`lake.py publish ROOT` publishes it, and prints seconds and peak memory of its process as JSON.
+`lake.py fill ROOT RUNS KEYS` writes config and summary, `lake.py histories ROOT RUNS STEPS KEYS`
+histories; `lake.py edit ROOT` changes a run. `lake.py publish ROOT` publishes it, and prints
+seconds and peak memory of its process as JSON.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from wbsync.catalog import publish
+from wbsync.extract.history import HistoryBatch, Slice, merge_batches
 from wbsync.lake import Lake, open_warehouse
+from wbsync.model import RunPath
 from wbsync.tables import load_table
 
 PLACE = {"entity": "team", "project": "main"}
@@ -53,6 +58,26 @@ def fill(root: Path, runs: int, keys: int) -> None:
         lake.append("runs", rows("runs", len(ids), run_id=ids, config=config, summary=config), {})
 
 
+def histories(root: Path, runs: int, steps: int, keys: int) -> None:
+    """Writes the histories of runs, in segments as a sync cuts them."""
+    open_warehouse(root)
+    lake, dice, per_segment = Lake(root), np.random.default_rng(0), max(1, 10**6 // (steps * keys))
+    lake.append("projects", rows("projects", 1), {})
+    ids = [f"{n * 2654435761 % 2**32:08x}" for n in range(runs)]
+    lake.append("runs", rows("runs", runs, run_id=ids), {})
+    step, row = pa.array(np.arange(steps)), pa.array(np.zeros(steps, np.int64))
+    none = pa.nulls(steps, pa.string())
+    for start in range(0, runs, per_segment):
+        batches = []
+        for run_id in ids[start : start + per_segment]:
+            values = np.cumsum(dice.normal(size=(keys, steps)), axis=1)
+            slices = {f"key_{k:02}": [Slice(step, row, pa.array(values[k]), none)]
+                      for k in range(keys)}  # fmt: skip
+            run = RunPath(PLACE["entity"], PLACE["project"], run_id)
+            batches.append(HistoryBatch(run, slices, steps, steps - 1))
+        lake.append("history", merge_batches(batches, datetime.now(UTC)), {})
+
+
 def edit(root: Path) -> None:
     """Changes one run and its config."""
     lake = Lake(root)
@@ -69,6 +94,8 @@ if __name__ == "__main__":
     what, folder, *amounts = sys.argv[1:]
     if what == "fill":
         fill(Path(folder), *map(int, amounts))
+    elif what == "histories":
+        histories(Path(folder), *map(int, amounts))
     elif what == "edit":
         edit(Path(folder))
     else:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-ROW_GROUP_ROWS = 256 * 1024
+ROW_GROUP_ROWS = 128 * 1024
+"""A scan of one key reads the row groups that hold it: larger ones hold more of others, too."""
+
 ROW_GROUP_BYTES = 48 * 1024 * 1024
 """Rows that take more than this in memory make a row group, however few they are."""
 
