@@ -119,15 +119,21 @@ def json_text(text: str | None) -> str | None:
 
 _DIGITS = bytes(ord("0") if chr(b).isdigit() else b for b in range(128)) + bytes(range(128, 256))
 _BIG = b"0" * 19
-_BIG_INTEGER = re.compile(rb"(?<![0.])0{19}")
+_NO_DIGIT = re.compile(rb"[^0]")
 
 
 def _has_big_number(text: str | bytes) -> bool:
     """Says whether text may hold an integer that orjson reads as a float: 19 digits or more."""
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     digits = raw.translate(_DIGITS)
-    # Many a fraction has as many digits behind its point.
-    return _BIG in digits and _BIG_INTEGER.search(digits) is not None
+    place = digits.find(_BIG)
+    while place >= 0:
+        if digits[place - 1 : place] != b".":
+            return True
+        # Many a fraction has as many digits behind its point: on with what follows them.
+        end = _NO_DIGIT.search(digits, place)
+        place = -1 if end is None else digits.find(_BIG, end.start())
+    return False
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, Split]:
