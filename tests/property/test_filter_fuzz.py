@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_filters import SETTINGS
+from test_filters import IS_LONG, SETTINGS, TIMEOUT_S
 from warehouses import SCOPE, Documents, prefixed
 
 from wbsync.errors import FilterError
 from wbsync.query.filters import MEANINGS, Question, build_select, parse_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
+MORE = 20 if IS_LONG else 1
 
 HOSTILE = [
     "'", "''", '"', "\\", "\\'", "`", ";", "--", "/*", "*/", "'; DROP TABLE runs; --",
@@ -30,7 +36,7 @@ KEYS = st.one_of(
 VALUES = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(codec="utf-8")))
 
 
-@settings(max_examples=8, **SETTINGS)
+@settings(max_examples=8 * MORE, **SETTINGS)
 @given(pairs=st.lists(st.tuples(KEYS, VALUES), min_size=6, max_size=6))
 @example(pairs=[(h, h) for h in HOSTILE if "." not in h and not h.startswith("$")])
 def test_keys_and_values_are_data(pairs: list[tuple[str, str]]) -> None:
@@ -54,7 +60,7 @@ def test_keys_and_values_are_data(pairs: list[tuple[str, str]]) -> None:
     assert count == [(len(configs),)]
 
 
-@settings(max_examples=40, **SETTINGS)
+@settings(max_examples=40 * MORE, **SETTINGS)
 @given(pattern=VALUES, text=VALUES)
 @example(pattern="a'b", text="xa'b")
 @example(pattern="^'; DROP TABLE runs; --", text="'; DROP TABLE runs; --")
@@ -101,7 +107,7 @@ ANYTHING = st.dictionaries(
 )
 
 
-@settings(max_examples=80, **SETTINGS)
+@settings(max_examples=80 * MORE, **SETTINGS)
 @given(query=st.one_of(ANYTHING, st.lists(ANYTHING, max_size=2).map(lambda q: {"$or": q})))
 def test_anything_is_answered_or_refused(query: Any) -> None:
     """Scraps of filters, as values or as text, are filters that run, or errors of ours."""
@@ -140,10 +146,12 @@ def test_deep_nesting_is_refused(nested: str) -> None:
         parse_filter({"config.a": json.loads("[" * 500 + "]" * 500)})
 
 
-WIDE = {
+WIDE: dict[str, tuple[int, Callable[[int], Any]]] = {
     "ranges": (10_000, lambda n: {"$or": [{"config.lr": {"$gt": i}} for i in range(n)]}),
     "texts": (10_000, lambda n: {"$or": [{"config.lr": f"x'{i}"} for i in range(n)]}),
     "list": (10_000, lambda n: {"config.lr": {"$in": [*range(n), *map(str, range(n))]}}),
+    "words": (10_000, lambda n: " or ".join(f"config.lr == {i}" for i in range(n))),
+    "patterns": (2_000, lambda n: {"$or": [{"config.lr": {"$regex": f"^'{i}"}} for i in range(n)]}),
     "keys": (2_000, lambda n: {"$or": [{f"config.k'{i}": i} for i in range(n)]}),
 }
 
