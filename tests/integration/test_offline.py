@@ -502,7 +502,17 @@ def test_artifacts_and_files_come_from_the_cache(
     folder = Path(asyncio.run(in_a_loop()))
     for name in ("plain.txt", "nested/deep/größe x.bin"):
         assert (folder / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
-    entry = api.artifact("zoo/data:best").get_entry("plain.txt")
+    artifact = api.artifact("zoo/data:best")
+    assert artifact.verify(tmp_path / "first") is artifact.verify(folder) is None
+    for harm, said in (
+        (lambda: (folder / "plain.txt").write_text("plain.txt 2"), "Digest mismatch.*plain.txt"),
+        (lambda: (folder / "plain.txt").unlink(), "missing: plain.txt"),
+        (lambda: (folder / "more.txt").touch(), "more.txt which is not a member"),
+    ):
+        harm()
+        with pytest.raises(ValueError, match=said):
+            artifact.verify(folder)
+    entry = artifact.get_entry("plain.txt")
     assert Path(entry.download(tmp_path / "third")).read_text() == "plain.txt 1"
     file = api.run("zoo/odd").file("config.yaml")
     with file.download(root=tmp_path / "fourth") as text:

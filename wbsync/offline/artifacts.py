@@ -82,7 +82,7 @@ class Artifact(Record):
 
     _refused = frozenset({
         "delete", "link", "unlink", "wait", "new_draft", "new_file", "add", "add_file",
-        "add_dir", "add_reference", "remove", "finalize", "checkout", "verify", "get",
+        "add_dir", "add_reference", "remove", "finalize", "checkout", "get",
         "get_added_local_path_name",
     })  # fmt: skip
     _unheld = frozenset({"digest_algorithm", "use_as", "distributed_id"})
@@ -309,6 +309,37 @@ class Artifact(Record):
                 self.get_command(),
             )
         return str(root or folder)
+
+    def verify(self, root: str | os.PathLike[str] | None = None) -> None:
+        """Checks that a folder has its files, each with the content that was logged, and no others.
+
+        References are not checked, as in wandb.
+
+        Args:
+            root: Folder; None takes `artifacts/COLLECTION:vN`, where `download` puts them.
+
+        Raises:
+            ValueError: A file is missing, another one, or not of this version.
+            NotHeldError: It is not known which files it has.
+        """
+        from wbsync.download.digests import Digest
+
+        folder = Path(root or self.default_root())
+        entries = self.manifest.entries
+        for path in folder.rglob("*"):
+            name = path.relative_to(folder).as_posix()
+            if not path.is_dir() and name not in entries:
+                raise ValueError(
+                    f"Found file {path} which is not a member of artifact {self.name}"
+                )
+        for name, entry in entries.items():
+            if entry.ref is None:
+                path, attrs = folder / name, entry.file_attrs()
+                if path.resolve() != folder.resolve() / name or not path.is_file():
+                    raise ValueError(f"File missing: {name}")
+                digest = Digest.parse(attrs["digest"], attrs["algorithm"])
+                if digest is None or not digest.matches(path):
+                    raise ValueError(f"Digest mismatch for file: {name}")
 
     def default_root(self) -> str:
         """Returns the folder that files come to where none is named.

@@ -18,7 +18,7 @@ from wbsync.model import NON_FINITE
 from wbsync.offline.documents import Documents
 from wbsync.offline.history import History, HistoryScan
 from wbsync.offline.reader import not_held
-from wbsync.offline.records import Record, frame, instant
+from wbsync.offline.records import Record, frame, instant, refuse
 from wbsync.offline.summary import Summary
 from wbsync.offline.users import User
 from wbsync.writeback.objects import (
@@ -65,7 +65,7 @@ class Run(Record):
 
     _refused = frozenset({
         "delete", "upload_file", "use_artifact",
-        "log_artifact", "wait_until_finished", "create", "download_history_exports",
+        "log_artifact", "create", "download_history_exports",
     })  # fmt: skip
     _unheld = frozenset({"description", "dir", "project_id"})
     _editable: ClassVar[Mapping[str, str]] = {
@@ -424,6 +424,15 @@ class Run(Record):
         self._keep("summary", self._summary)
 
     save = update
+
+    def wait_until_finished(self) -> None:
+        """Returns at once of a run that has ended.
+
+        Raises:
+            ReadOnlyError: It had not when it was read; only a sync would learn of its end.
+        """
+        if self.state not in ENDED_STATES:
+            refuse("Run.wait_until_finished() of a run that is not known to have ended")
 
     def stop(self) -> None:
         """Queues that the run's process be asked to stop; `wbsync push` asks it.
