@@ -506,8 +506,8 @@ def test_artifacts_and_files_come_from_the_cache(
     assert artifact.verify(tmp_path / "first") is artifact.verify(folder) is None
     for harm, said in (
         (lambda: (folder / "plain.txt").write_text("plain.txt 2"), "Digest mismatch.*plain.txt"),
-        (lambda: (folder / "plain.txt").unlink(), "missing: plain.txt"),
-        (lambda: (folder / "more.txt").touch(), "more.txt which is not a member"),
+        ((folder / "plain.txt").unlink, "missing: plain.txt"),
+        ((folder / "more.txt").touch, "more.txt which is not a member"),
     ):
         harm()
         with pytest.raises(ValueError, match=said):

@@ -329,9 +329,7 @@ class Artifact(Record):
         for path in folder.rglob("*"):
             name = path.relative_to(folder).as_posix()
             if not path.is_dir() and name not in entries:
-                raise ValueError(
-                    f"Found file {path} which is not a member of artifact {self.name}"
-                )
+                raise ValueError(f"Found file {path} which is not a member of artifact {self.name}")
         for name, entry in entries.items():
             if entry.ref is None:
                 path, attrs = folder / name, entry.file_attrs()
