@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import sqlite3
 import subprocess
 import sys
@@ -101,6 +103,28 @@ def warehouse(place: Place) -> Iterator[wbsync.warehouse.Warehouse]:
     with wbsync.open(place.root) as opened:
         yield opened
     place.forget()
+
+
+def test_a_question_that_is_declined_queues_nothing(place: Place) -> None:
+    """No is an answer, not an interruption."""
+    with Queue(place.root) as queue:
+        was = len(queue.entries())
+    primary, secondary = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wbsync", "-w", str(place.root), "edit", "runs", P, "--runs", "r1",
+         "--set-tags", "more"],
+        env=place.sandbox.env(), stdin=secondary, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    os.write(primary, b"n\n")
+    shown, narration = process.communicate(timeout=60)
+    os.close(secondary)
+    os.close(primary)
+    assert (process.returncode, "interrupted" in narration) == (1, False)
+    assert "nothing is done" in narration
+    assert '["a"] → ["more"]' in shown
+    with Queue(place.root) as queue:
+        assert len(queue.entries()) == was
 
 
 def test_all_ways_in_give_the_same_operations(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wbsync.cli.edits import ask, counted, value_text
+from wbsync.cli.edits import ask, counted, value_texts
 from wbsync.cli.options import Globals  # noqa: TC001
 from wbsync.plain import plain
 
@@ -355,5 +355,5 @@ def _print_samples(heading: str, samples: Sequence[Sample]) -> None:
     if samples:
         click.echo(heading)
     for sample in samples:
-        before, after = value_text(sample.before), value_text(sample.after)
-        click.echo(f"  {plain(sample.target)} {plain(sample.label)}: {before} → {after}")
+        change = value_texts(sample.before, sample.after)
+        click.echo(f"  {plain(sample.target)} {plain(sample.label)}: {change}")

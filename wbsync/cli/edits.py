@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from wbsync.cli.diagnostics import ExitCode
 from wbsync.plain import plain
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 MAX_SHOWN_CHARS = 48
+LEAD_CHARS = 17
+"""What is shown before the place where two long values begin to differ."""
 
 
 def ask(question: str, otherwise: str) -> None:
@@ -30,11 +33,13 @@ def ask(question: str, otherwise: str) -> None:
 
     Raises:
         click.UsageError: There is nobody to ask.
-        click.Abort: The answer is no.
+        click.exceptions.Exit: The answer is no.
     """
     if not sys.stdin.isatty():
         raise click.UsageError(f"there is no terminal to ask on: {otherwise}")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        click.echo("nothing is done", err=True)
+        raise click.exceptions.Exit(ExitCode.FAILED)
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -54,7 +59,26 @@ def value_text(value: Any, *, is_short: bool = True) -> str:
     if value is MISSING:
         return "(none)"
     text = plain(json_text(value))
-    return f"{text[: MAX_SHOWN_CHARS - 1]}…" if is_short and len(text) > MAX_SHOWN_CHARS else text
+    return shortened(text) if is_short else text
+
+
+def shortened(text: str) -> str:
+    """Returns the beginning of a text."""
+    return f"{text[: MAX_SHOWN_CHARS - 1]}…" if len(text) > MAX_SHOWN_CHARS else text
+
+
+def value_texts(before: Any, after: Any) -> str:
+    """Returns a value and what it becomes, as one line that shows where they differ.
+
+    >>> value_texts(["a" * 60, "b"], ["a" * 60, "b", "c"])
+    '…aaaaaaaaaa", "b"] → …aaaaaaaaaa", "b", "c"]'
+    """
+    texts = [value_text(value, is_short=False) for value in (before, after)]
+    same = next((i for i, pair in enumerate(zip(*texts, strict=False)) if len({*pair}) > 1), 0)
+    start = max(0, same - LEAD_CHARS)
+    if start and max(map(len, texts)) > MAX_SHOWN_CHARS:
+        texts = [f"…{text[start + 1 :]}" for text in texts]
+    return " → ".join(map(shortened, texts))
 
 
 def change_text(entry: Entry, *, is_short: bool = True) -> str:
@@ -68,6 +92,8 @@ def change_text(entry: Entry, *, is_short: bool = True) -> str:
         return f"{'+' if operation.action == 'add' else '-'} {show(operation.value)}"
     if operation.action == "append":
         return f"… + {show(operation.value)}"
+    if is_short:
+        return value_texts(operation.base, entry.mine)
     return f"{show(operation.base)} → {show(entry.mine)}"
 
 

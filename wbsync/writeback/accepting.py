@@ -28,6 +28,11 @@ class Edited:
     queued: int = 0
     """Operations that were queued."""
 
+    def __repr__(self) -> str:
+        done = "nothing queued" if self.edit_id is None else f"queued as {self.edit_id}"
+        plan = self.plan
+        return f"<Edited {plan.changed:,} of {plan.matched:,} {plan.kind}, {done}>"
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, for programs."""
         return {**self.plan.to_json(), "edit_id": self.edit_id, "queued": self.queued}

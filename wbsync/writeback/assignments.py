@@ -103,7 +103,7 @@ def _unknown(kind: str, name: str) -> str:
     }
     near = difflib.get_close_matches(name.lower(), names, 1)
     hint = f"; did you mean {names[near[0]]}?" if near else ""
-    return f"{kind} have no such field to edit{hint} There are {', '.join(editable(kind))}"
+    return f"{kind} have no such field to edit{hint}; there are {', '.join(editable(kind))}"
 
 
 def parse_value(text: str) -> Any:

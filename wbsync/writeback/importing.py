@@ -46,6 +46,8 @@ def plan_import(engine: Engine, file: Path, project: str | None = None) -> Plan:
         ConfigError: The project is none.
     """
     names, rows, is_text = _read(file)
+    if not rows and not names:
+        raise EditError(f"{file} is empty")
     places = {name: _place(name) for name in names if name not in KEYS}
     if not places:
         raise EditError(f"{file}: no column sets anything; there may be {_columns()}")
@@ -114,7 +116,12 @@ def _json_rows(text: str) -> tuple[list[str], list[dict[str, Any]]]:
     if text.lstrip().startswith("["):
         rows = json.loads(text)
     else:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        rows = []
+        for number, line in enumerate(text.split("\n"), 1):
+            try:
+                rows += [json.loads(line)] if line.strip() else []
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("each line must be an object")
     return list(dict.fromkeys(name for row in rows for name in row)), rows
