@@ -226,6 +226,19 @@ def test_what_was_built_on_a_dropped_edit_stands_on_its_base(queue: Queue) -> No
     assert queue.entries(["pending"])[0].operation.base == 0
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_was_built_on_several_dropped_edits_stands_on_the_base_of_the_first(
+    queue: Queue, at_once: bool
+) -> None:
+    """Else it would wait as a conflict with nobody; also where what goes had appended."""
+    queue.add(Edit("me"), [leaf(1, 0), leaf(2, 1), leaf(3, 2)])
+    notes = [("append", "A", "n"), ("append", "B", "nA"), ("set", "X", "nAB")]
+    queue.add(Edit("me"), [Operation(RUN, "notes", *facts) for facts in notes])
+    for op_ids in ([1, 2, 4, 5],) if at_once else ([1], [2], [4], [5]):
+        queue.drop(op_ids)
+    assert [e.operation.base for e in queue.entries(["pending"])] == [0, "n"]
+
+
 @pytest.mark.parametrize(
     ("base", "undoes", "states"),
     [

@@ -31,7 +31,7 @@ from wbsync.writeback.entries import (
     encode,
     to_row,
 )
-from wbsync.writeback.operations import Operation, changes, same
+from wbsync.writeback.operations import Operation, apply, changes, same
 from wbsync.writeback.queue_file import instant, move
 from wbsync.writeback.trail import Trail
 
@@ -192,13 +192,16 @@ class Queue(Trail):
 
     def _drop(self, connection: sqlite3.Connection, op_ids: Collection[int], reason: str) -> int:
         entries = self._chosen(connection, op_ids, ("pending", "conflict", "failed"), "dropped")
+        now = instant()
         for entry in entries:
-            self._rebase(connection, entry)
-        move(connection, [Change(e.op_id, "dropped", reason) for e in entries], instant())
+            # One after the other: what is built on several stands on the base of the first.
+            self._rebase(connection, entry.op_id)
+            move(connection, [Change(entry.op_id, "dropped", reason)], now)
         return len(entries)
 
-    def _rebase(self, connection: sqlite3.Connection, dropped: Entry) -> None:
-        """Gives the next operation on the same place the base of one that goes."""
+    def _rebase(self, connection: sqlite3.Connection, dropped_id: int) -> None:
+        """Gives what was built on an operation that goes the base of that, and so on."""
+        (dropped,) = self._entries(connection, "o.op_id = ?", (dropped_id,))
         target, operation = dropped.target, dropped.operation
         if operation.form == "set" or dropped.state != "pending":
             return
@@ -213,12 +216,19 @@ class Queue(Trail):
                 json.dumps(operation.path), dropped.op_id,
             ),
         )  # fmt: skip
-        follower = next((e for e in later if e.operation.slot == operation.slot), None)
-        if follower and same(follower.operation.base, dropped.mine, operation.form):
+        was, base = dropped.mine, operation.base
+        for follower in later:
+            if follower.operation.slot != operation.slot:
+                continue
+            if not same(follower.operation.base, was, operation.form):
+                return
             connection.execute(
-                "UPDATE operations SET base = ? WHERE op_id = ?",
-                (encode(operation.base), follower.op_id),
+                "UPDATE operations SET base = ? WHERE op_id = ?", (encode(base), follower.op_id)
             )
+            # What appends makes something else of another base, and others are built on that.
+            was, base = follower.mine, apply(follower.operation, base)
+            if same(was, base, operation.form):
+                return
 
     def retry(self, op_ids: Collection[int]) -> int:
         """Has operations that failed or are in conflict pushed again; returns their number.
