@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -163,6 +164,21 @@ def test_one_field_of_a_mutation_tells_of_the_others() -> None:
     assert outcomes(merge(sent, present(notes="n", group="g"))) == ["conflict", "held"]
     answered = merge(sent, present(notes="n", group="g"), acknowledged=[1, 2])
     assert outcomes(answered) == ["send", "held"]
+
+
+def test_a_mutation_tells_nothing_of_another_one() -> None:
+    """A tag that was sent later is there: that does not make the leaf that was sent before."""
+    lr, tag = (
+        *entries(leaf("lr", 1, 0), before=0, after=1, state="sending"),
+        *entries(
+            Operation(RUN, "tags", "add", "t", []), before=[], after=["t"], state="sending"
+        ),
+    )  # fmt: skip
+    tag = replace(tag, op_id=2)
+    theirs = present({"lr": 5}, tags=["t"])
+    assert outcomes(merge([lr, tag], theirs)) == ["held", "held"]
+    tag = replace(tag, changed_at=tag.changed_at + timedelta(seconds=1))
+    assert outcomes(merge([lr, tag], theirs)) == ["conflict", "held"]
 
 
 def test_leaves_that_were_written_over_on_the_way_say_nothing() -> None:

@@ -16,6 +16,7 @@ from wbsync.writeback import MISSING, Edit, Operation, Queue, Target
 from wbsync.writeback.checking import check
 from wbsync.writeback.entries import Change
 from wbsync.writeback.leaves import json_text, resolve_path, with_leaf
+from wbsync.writeback.merge import mutation_of
 from wbsync.writeback.operations import apply, changes, inverse, same
 from wbsync.writeback.undo import undo
 
@@ -224,6 +225,16 @@ def test_what_was_built_on_a_dropped_edit_stands_on_its_base(queue: Queue) -> No
     queue.add(Edit("me"), [leaf(2, 1)])
     queue.drop([queue.entries()[0].op_id])
     assert queue.entries(["pending"])[0].operation.base == 0
+
+
+def test_what_is_retried_at_once_tells_nothing_of_each_other(queue: Queue) -> None:
+    """It may have been sent at different times: each is found out by itself."""
+    queue.add(Edit("me"), [leaf(1, 0), Operation(RUN, "tags", "add", "t", [])])
+    lr, tag = (entry.op_id for entry in queue.entries())
+    queue.transition([Change(lr, "failed", before=0, after=1)])
+    queue.transition([Change(tag, "failed", before=[], after=["t"])])
+    queue.retry([lr, tag])
+    assert len({mutation_of(entry) for entry in queue.entries(["sending"])}) == 2
 
 
 @pytest.mark.parametrize("at_once", [True, False])

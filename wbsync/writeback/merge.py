@@ -214,7 +214,7 @@ class _Merging:
         groups: dict[Any, list[Entry]] = {}
         for entry in entries:
             if entry.state == "sending":
-                groups.setdefault(mutation_of(entry.operation), []).append(entry)
+                groups.setdefault(mutation_of(entry), []).append(entry)
         settled: set[int] = set()
         for group in groups.values():
             arrivals = self._arrivals(group, acknowledged)
@@ -465,13 +465,17 @@ def _without_change(entry: Entry, held: Sequence[str]) -> list[str]:
     return kept + [tag for tag in was if tag not in wanted and tag not in held]
 
 
-def mutation_of(operation: Operation) -> Any:
-    """Returns what tells the mutations apart that write operations: each arrives whole or not."""
+def mutation_of(entry: Entry) -> Any:
+    """Returns what tells mutations on their way apart: each arrives whole or not at all.
+
+    What is sent at once came into its state at once; a field that was sent at another time tells
+    nothing of this one.
+    """
+    operation = entry.operation
     target = operation.target
-    if operation.form == "flag":
-        return (target.key, operation.field)
-    if operation.form == "holder":
-        return operation.slot
-    if target.kind == "artifact_collection":
-        return (target.key, operation.field)
-    return target.key
+    place: Any = target.key
+    if operation.form == "flag" or target.kind == "artifact_collection":
+        place = (target.key, operation.field)
+    elif operation.form == "holder":
+        place = operation.slot
+    return (entry.changed_at, place)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import getpass
 import json
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from wbsync.errors import EditError
@@ -237,14 +238,15 @@ class Queue(Trail):
         """
         with self._transaction() as connection:
             entries = self._chosen(connection, op_ids, ("failed", "conflict"), "retried")
-            changes = [
-                Change(
+            now = datetime.now(UTC)
+            for index, e in enumerate(entries):
+                change = Change(
                     e.op_id, "sending", before=e.before, after=e.after, replaced=e.replaced,
                     made_from=e.made_from,
-                ) if e.may_have_arrived else Change(e.op_id, "pending")
-                for e in entries
-            ]  # fmt: skip
-            move(connection, changes, instant())
+                ) if e.may_have_arrived else Change(e.op_id, "pending")  # fmt: skip
+                # Each at an instant of its own: nobody knows any more what was sent with it, and
+                # one is not to tell of another.
+                move(connection, [change], (now + timedelta(microseconds=index)).isoformat())
         return len(entries)
 
     def note(self, reasons: Mapping[int, str]) -> None:

@@ -241,7 +241,7 @@ def _mutations(entries: Iterable[Entry]) -> dict[int, frozenset[int]]:
     groups: dict[Any, list[int]] = {}
     for entry in entries:
         if entry.state == "sending":
-            groups.setdefault(mutation_of(entry.operation), []).append(entry.op_id)
+            groups.setdefault(mutation_of(entry), []).append(entry.op_id)
     return {op_id: frozenset(group) for group in groups.values() for op_id in group}
 
 
