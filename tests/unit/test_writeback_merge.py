@@ -181,6 +181,44 @@ def test_a_mutation_tells_nothing_of_another_one() -> None:
     assert outcomes(merge([lr, tag], theirs)) == ["conflict", "held"]
 
 
+@pytest.mark.parametrize(
+    "void",
+    [
+        [Operation(RUN, "tags", "add", "t", []), Operation(RUN, "tags", "remove", "t", ["t"])],
+        [leaf("o.a", 1), leaf("o", MISSING, {"a": 1})],
+    ],
+)
+def test_what_came_to_nothing_tells_of_nothing(void: list[Operation]) -> None:
+    """A tag that was given and taken away at once is as before, whether or not that arrived."""
+    ops = [*void, leaf("lr", 1, 0)]
+    first = merge(entries(*ops), present({"lr": 0}))
+    assert outcomes(first) == ["send"] * 3
+    sent = [
+        replace(
+            v.entry, state="sending", before=v.before, after=v.after, replaced=v.replaced,
+            made_from=v.made_from,
+        )
+        for v in first.verdicts
+    ]  # fmt: skip
+    for held, outcome in ((0, "send"), (1, "held"), (5, "conflict")):
+        assert outcomes(merge(sent, present({"lr": held}))) == ["held", "held", outcome]
+
+
+def test_a_leaf_of_a_group_that_was_made_anew_on_the_way_is_found_out() -> None:
+    """Where W&B holds the new group, all of it had arrived; where it holds the old one, none."""
+    ops = [leaf("o", MISSING, 1), leaf("o.a", 2), leaf("o.b", 3)]
+    first = merge(entries(*ops), present({"o": 1}))
+    sent = [
+        replace(
+            v.entry, state="sending", before=v.before, after=v.after, replaced=v.replaced,
+            made_from=v.made_from,
+        )
+        for v in first.verdicts
+    ]  # fmt: skip
+    assert outcomes(merge(sent, present({"o": {"a": 2, "b": 3}}))) == ["held"] * 3
+    assert outcomes(merge(sent, present({"o": 1}))) == ["send"] * 3
+
+
 def test_leaves_that_were_written_over_on_the_way_say_nothing() -> None:
     """Only the last of a leaf, its group and the leaf again is there to be seen."""
     ops = [leaf("o.a", 2, 1), leaf("o", MISSING, {"a": 2}), leaf("o.a", 1)]

@@ -145,22 +145,73 @@ def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return one[:count] == other[:count]
 
 
-def _writes_over(later: Sequence[Entry], earlier: Sequence[Entry]) -> bool:
-    """Says whether one chain writes where another one does."""
-    one, other = later[0].operation, earlier[0].operation
-    return (
-        one.form == "leaf"
-        and (one.target.key, one.field) == (other.target.key, other.field)
-        and _overlap(one.path, other.path)
-    )
+def _parts(chains: Iterable[Sequence[Entry]]) -> list[list[Entry]]:
+    """Returns the operations of a mutation by what it writes: groups with the leaves in them."""
+
+    def place(chain: Sequence[Entry]) -> tuple[str, tuple[str, ...]]:
+        return chain[0].operation.field, chain[0].operation.path
+
+    parts: list[list[Entry]] = []
+    group: tuple[str, tuple[str, ...]] | None = None
+    for chain in sorted(chains, key=place):  # a group stands before what is in it
+        name, path = place(chain)
+        if group is None or group != (name, path[: len(group[1])]):
+            group = (name, path)
+            parts.append([])
+        parts[-1] += chain
+    return [sorted(part, key=lambda e: e.op_id) for part in parts]
 
 
-def _is_harmless(chain: Sequence[Entry]) -> bool:
-    """Says whether sending again what may have arrived can do nothing twice.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a mutation writes to one place, and what it makes there of what."""
 
-    A text or a leaf that is neither what was nor what was sent is a conflict in any case.
-    """
-    return chain[0].operation.form != "set" and all(e.operation.action != "append" for e in chain)
+    entries: Sequence[Entry]
+    operation: Operation
+    """An operation on the place; of a group and leaves in it one on the group."""
+    before: Any
+    after: Any
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> _Part:
+        """Returns operations on one place, in their order."""
+        place = min((e.operation for e in entries), key=lambda op: len(op.path))
+        at = [i for i, e in enumerate(entries) if e.operation.path == place.path]
+        before, after = entries[at[0]].before, entries[at[-1]].after
+        depth = len(place.path)
+        for entry in entries[at[-1] + 1 :]:
+            after = _with_inner(after, entry.operation.path[depth:], entry.after)
+        for entry in reversed(entries[: at[0]]):
+            path = entry.operation.path[: entry.made_from]
+            if len(path) > depth:
+                before = _with_inner(before, path[depth:], entry.before)
+            else:
+                before = entry.before  # there was nothing: the leaf in it has made the group
+        return cls(entries, place, before, after)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it leaves all as it was: W&B cannot tell of it."""
+        return same(self.before, self.after, self.operation.form)
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether sending again what may have arrived can do nothing twice.
+
+        A text or a leaf that is neither what was nor what was sent is a conflict in any case.
+        """
+        form = self.operation.form
+        return form != "set" and all(e.operation.action != "append" for e in self.entries)
+
+
+def _with_inner(group: Any, path: Sequence[str], value: Any) -> Any:
+    """Returns a group with another leaf in it; what has no place for it stays."""
+    if group is MISSING and value is not MISSING:
+        group = {}
+    try:
+        return with_leaf(group, path, value) if isinstance(group, dict) else group
+    except EditError:
+        return group
 
 
 class _Merging:
@@ -217,62 +268,57 @@ class _Merging:
                 groups.setdefault(mutation_of(entry), []).append(entry)
         settled: set[int] = set()
         for group in groups.values():
-            arrivals = self._arrivals(group, acknowledged)
-            has_arrived = any(arrival is True for _, arrival in arrivals)
-            has_not = any(arrival is False for _, arrival in arrivals)
-            for chain, arrival in arrivals:
-                is_acknowledged = all(entry.op_id in acknowledged for entry in chain)
-                if arrival is True or (arrival is None and has_arrived):
-                    for entry in chain:
+            parts = [_Part.of(chains) for chains in _parts(_chains(group))]
+            found = [(part, self._arrival(part, acknowledged)) for part in parts]
+            has_arrived = any(arrival is True for _, arrival in found)
+            has_not = any(arrival is False for _, arrival in found)
+            for part, arrival in found:
+                is_acknowledged = all(entry.op_id in acknowledged for entry in part.entries)
+                # What came to nothing is there, whether it arrived or not.
+                is_there = part.is_void and self._holds(part, part.after)
+                if is_there or arrival is True or (arrival is None and has_arrived):
+                    for entry in part.entries:
                         self._say(
                             entry, "held", before=entry.before, after=entry.after,
                             replaced=entry.replaced, made_from=entry.made_from,
                         )  # fmt: skip
-                elif (arrival is None and not has_not and not _is_harmless(chain)) or (
+                elif (arrival is None and not has_not and not part.is_harmless) or (
                     has_arrived and not is_acknowledged
                 ):
-                    current = self._current(chain[0].operation)
-                    for entry in chain:
+                    for entry in part.entries:
                         # Whoever retries it has it found out, and not done once more.
                         self._conflict(
-                            entry, current, UNKNOWN, before=entry.before, after=entry.after,
-                            replaced=entry.replaced, made_from=entry.made_from,
+                            entry, self._current(entry.operation), UNKNOWN, before=entry.before,
+                            after=entry.after, replaced=entry.replaced, made_from=entry.made_from,
                         )  # fmt: skip
                 else:
                     continue
-                settled.update(entry.op_id for entry in chain)
+                settled.update(entry.op_id for entry in part.entries)
         return [entry for entry in entries if entry.op_id not in settled]
 
-    def _arrivals(
-        self, group: Sequence[Entry], acknowledged: Collection[int]
-    ) -> list[tuple[list[Entry], bool | None]]:
-        """Returns the chains of a mutation, and what each says of whether it has arrived.
+    def _holds(self, part: _Part, value: Any) -> bool:
+        """Says whether W&B holds a value where a part of a mutation writes; of tags, all of it."""
+        form = part.operation.form
+        current = self._current(part.operation)
+        return same(current, value, form) or (
+            form == "set" and not _tags_to_change(part.before, value, current)
+        )
 
-        A leaf or a group of leaves that a later chain writes over says nothing by itself.
-        """
-        found: list[tuple[list[Entry], bool | None]] = []
-        for chain in reversed(_chains(group)):
-            over = next((a for later, a in reversed(found) if _writes_over(later, chain)), MISSING)
-            arrival = self._arrival(chain, acknowledged) if over is MISSING else over
-            found.append((chain, arrival))
-        return found[::-1]
-
-    def _arrival(self, chain: Sequence[Entry], acknowledged: Collection[int]) -> bool | None:
-        """Says whether what was sent of a chain has arrived; None where nothing tells."""
-        operation = chain[0].operation
+    def _arrival(self, part: _Part, acknowledged: Collection[int]) -> bool | None:
+        """Says whether a part of a mutation has arrived; None where nothing tells."""
+        operation, before, after = part.operation, part.before, part.after
         form = operation.form
-        is_acknowledged = all(entry.op_id in acknowledged for entry in chain)
+        is_acknowledged = all(entry.op_id in acknowledged for entry in part.entries)
         if is_acknowledged and operation.field == "stop":
             return True  # not every server shows that it was asked to stop a run
-        before, after = chain[0].before, chain[-1].after
+        if part.is_void:
+            return None
         current = self._current(operation)
         if same(current, after, form):
             return True
         if same(current, before, form):
             return False
-        if is_acknowledged:
-            return True
-        if form == "set" and not _tags_to_change(before, after, current):
+        if is_acknowledged or self._holds(part, after):
             return True  # others changed other tags: whether ours are there is told one by one
         if _is_in_parts(operation):
             return False
