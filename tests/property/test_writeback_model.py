@@ -385,7 +385,7 @@ class Writeback(RuleBasedStateMachine):
         if value is MISSING and self.remote[run][place] is MISSING:
             return
         self.remote[run][place] = value
-        theirs = {"more": [1.0, 2], "value": value, "desc": "theirs"}
+        theirs = {"desc": "theirs", "value": value}
         write(self.documents[run], place, value, theirs)
         self.rewrite_documents(run)
 
