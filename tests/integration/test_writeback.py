@@ -518,6 +518,64 @@ def test_every_edit_of_a_version_beside_every_edit_of_a_colleague(place: Place) 
     assert dict(zip(VERSIONS, seen, strict=True)) == wanted
 
 
+LINKED: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
+    "nothing": ("", lambda s: None, "applied"),
+    "tag": ("c.tags.append('x')", lambda s: s["tags"].add("x"), "applied"),
+    "same tag": ("c.tags.append('mine')", lambda s: s["tags"].add("mine"), "applied"),
+    "tag gone": ("c.tags.remove('old')", lambda s: s["tags"].remove("old"), "applied"),
+    "text": ("c.description = 'theirs'", lambda s: s.update(text="theirs"), "conflict"),
+    "same text": ("c.description = 'mine'", lambda s: s.update(text="mine"), "applied"),
+}  # fmt: skip
+"""What a colleague does to a collection of links, and what becomes of an edit of its text."""
+
+
+def test_collections_of_links_beside_a_colleague(place: Place) -> None:
+    """They merge as others do; what is linked into them, and where it comes from, stays."""
+    account, code, wanted, told = place.account, [], {}, {}
+    version = account.make_version("links", "src", "1", metadata='{"n": 1e-3}')
+    account.tag_collection("links", "src", "home")
+    for number, (name, (act, effect, state)) in enumerate(LINKED.items()):
+        place.sdk.do(f"api.artifact('sandbox/links/src:v0').link('links/c{number}', ['prod'])")
+        account.tag_collection("links", f"c{number}", "old")
+        home = Target("artifact_collection", ENTITY, "links", f"c{number}")
+        place.edit(
+            Operation(home, "tags", "add", "mine", ["old"]),
+            Operation(home, "tags", "remove", "old", ["old", "mine"]),
+            Operation(home, "description", "set", "mine", None),
+        )
+        if act:
+            opened = f"c = api.artifact_collection('dataset', 'sandbox/links/c{number}')"
+            code.append(f"{opened}; {act}; c.save()")
+        held: dict[str, Any] = {"tags": {"old"}, "text": None}
+        effect(held)
+        text = "mine" if state == "applied" else held["text"]
+        wanted[name] = [sorted((held["tags"] | {"mine"}) - {"old"}), text]
+        told[name] = ["applied", "applied", state]
+    place.sdk.do("\n".join(code))
+    untouched = account.collections("links")["src"]
+    place.push()
+    states = place.states()
+    assert {n: states[3 * i : 3 * i + 3] for i, n in enumerate(LINKED)} == told
+    seen = place.sdk.do(
+        "cs = [api.artifact_collection('dataset', f'sandbox/links/c{n}')"
+        f" for n in range({len(LINKED)})]\n"
+        "result = [[sorted(c.tags), c.description, c.is_sequence()] for c in cs]"
+    )
+    assert dict(zip(LINKED, seen, strict=True)) == {n: [*w, False] for n, w in wanted.items()}
+    assert account.collections("links")["src"] == untouched
+    # Aliases stand in the collection that is named: none is given elsewhere.
+    with wbsync.open(place.root) as warehouse:
+        warehouse.sync(
+            "sandbox/links", api_key=place.sandbox.api_key, base_url=place.sandbox.base_url,
+            only=["artifacts"],
+        )  # fmt: skip
+        for change in ({"add_aliases": ["new"]}, {"remove_aliases": ["prod"]}):
+            with pytest.raises(EditError, match="c0 is a collection of links"):
+                warehouse.edit("artifacts", "sandbox/links", names=["c0:prod"], **change)
+        warehouse.edit("artifacts", "sandbox/links", names=["c0:prod"], add_tags=["seen"])
+    assert place.queue.entries(["pending"])[0].target.storage_id == version
+
+
 def test_aliases_and_metadata_beside_a_colleague(place: Place) -> None:
     """An alias that went elsewhere meanwhile stays there; other aliases, tags and keys merge."""
     account = place.account

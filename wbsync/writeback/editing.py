@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wbsync.query import Engine
     from wbsync.writeback.assignments import Assignment
     from wbsync.writeback.plan import Plan
+    from wbsync.writeback.things import Things
 
 
 def plan_edit(
@@ -66,4 +67,22 @@ def plan_edit(
     needs = Needs.of(assignments)
     with collector_at_rest():
         things = read_things(engine, kind, source, needs, parameters=parameters)
+        if kind == "artifacts" and names is not None and "aliases" in needs.fields:
+            _check_homes(names, things)
         return plan_alike(things, assignments)
+
+
+def _check_homes(names: Sequence[str], things: Things) -> None:
+    """Refuses aliases of versions that are named by a collection into which they are linked.
+
+    Raises:
+        EditError: One is; the alias would be given in the collection that it comes from.
+    """
+    homes = {name.partition(":")[0] for name in things.names}
+    for name in names:
+        collection = name.partition(":")[0]
+        if collection not in homes:
+            raise EditError(
+                f"{name}: {collection} is a collection of links, in which aliases cannot be edited"
+                " here; do it in W&B, or name the version by the collection that it comes from"
+            )
