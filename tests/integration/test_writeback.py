@@ -576,6 +576,43 @@ def test_collections_of_links_beside_a_colleague(place: Place) -> None:
     assert place.queue.entries(["pending"])[0].target.storage_id == version
 
 
+STATES: dict[str, tuple[str, str, str]] = {
+    "running": ("applied", "failed", "asked"), "failed": ("applied", "failed", ""),
+    "crashed": ("failed", "crashed", ""), "finished": ("failed", "finished", ""),
+    "killed": ("failed", "killed", ""), "pending": ("conflict", "pending", "asked"),
+}  # fmt: skip
+"""State that a running run is in by the time of a push, to what becomes of setting it to failed,
+the state that it is in then, and whether it is asked to stop."""
+
+
+def test_states_and_stops_beside_a_colleague(place: Place) -> None:
+    """A state that someone has changed is not written over; what has ended is not stopped."""
+    for state in STATES:
+        run = place.run("ended", f"set-{state}", state="running")
+        stopped = place.run("ended", f"stop-{state}", state="running", notes="n")
+        place.edit(Operation(run, "state", "set", "failed", "running"))
+        place.edit(
+            Operation(stopped, "stop", "set", True, False),
+            Operation(stopped, "notes", "set", "mine", "n"),
+        )
+        for target in (run, stopped):
+            if state != "running":
+                place.account.upsert("ended", target.name, state=state)
+    asked = place.run("ended", "asked", state="running")
+    place.edit(Operation(asked, "stop", "set", True, False))
+    place.sdk.do("api.run('sandbox/ended/asked').stop()")
+    before = place.account.run("ended", "asked")
+    place.push()
+    states = place.states()
+    assert states[-1] == "applied"
+    assert place.account.run("ended", "asked") == before
+    for number, (state, (told, held, stop)) in enumerate(STATES.items()):
+        assert states[3 * number : 3 * number + 3] == [told, "applied", "applied"], state
+        assert place.sdk.do(f"result = api.run('sandbox/ended/set-{state}').state") == held
+        after = place.account.run("ended", f"stop-{state}", "stopped state notes")
+        assert after == {"stopped": stop == "asked", "state": state, "notes": "mine"}, state
+
+
 def test_aliases_and_metadata_beside_a_colleague(place: Place) -> None:
     """An alias that went elsewhere meanwhile stays there; other aliases, tags and keys merge."""
     account = place.account
