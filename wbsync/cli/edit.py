@@ -323,7 +323,7 @@ def _accept(
 def _tell(edited: Edited, *, as_json: bool) -> None:
     """Says what was queued."""
     if as_json:
-        click.echo(json.dumps(edited.to_json(), ensure_ascii=False))
+        click.echo(json.dumps(edited.to_json()))
     elif edited.edit_id is not None:
         click.echo(
             f"{counted(edited.queued, 'operation')} queued as {edited.edit_id}: to W&B with"
