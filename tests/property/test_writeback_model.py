@@ -110,6 +110,18 @@ def equal(one: Any, other: Any) -> bool:
     return repr(one) == repr(other) if not isinstance(one, set) else one == other
 
 
+def start_of(chain: list[Op], held: Any) -> int | None:
+    """Returns how many operations on one place are done by what is held; None for a conflict."""
+    if chain[0].place == "tags":
+        return 0
+    steps = [chain[0].base]
+    for op in chain:
+        steps.append(effect(op, steps[-1]))
+    found = [i for i, value in enumerate(steps) if equal(value, held)]
+    is_free = all(op.action == "append" for op in chain)
+    return max(found) if found else 0 if is_free else None
+
+
 class Writeback(RuleBasedStateMachine):
     """One project, two runs, one queue."""
 
@@ -200,11 +212,12 @@ class Writeback(RuleBasedStateMachine):
                 assert equal(value, self.shown(run, place)), (run, place)
 
     def shown(self, run: str, place: str) -> Any:
-        """Returns what a person sees: what was synced, with the edits that wait."""
+        """Returns what a person sees: what was synced, with those edits over it that merge."""
         value = self.seen[run][place]
-        for op in self.ops:
-            if (op.run, op.place) == (run, place) and op.state == "pending":
-                value = effect(op, value)
+        chain = [o for o in self.ops if (o.run, o.place, o.state) == (run, place, "pending")]
+        start = start_of(chain, value) if chain else 0
+        for op in chain[start:] if start is not None else ():
+            value = effect(op, value)
         return value
 
     def queue_op(self, op: Op) -> None:
@@ -303,23 +316,20 @@ class Writeback(RuleBasedStateMachine):
         """Merges operations on one place."""
         run, place = chain[0].run, chain[0].place
         held = self.remote[run][place]
-        steps = [chain[0].base]
-        for op in chain:
-            steps.append(effect(op, steps[-1]) if place != "tags" else None)
-        is_free = place == "tags" or all(o.action == "append" for o in chain)
-        found = [i for i, v in enumerate(steps) if place != "tags" and equal(v, held)]
-        start = max(found) if found else 0
-        if not (found or is_free or policy == "mine"):
+        start = start_of(chain, held)
+        is_plain = start is not None
+        if not is_plain and policy != "mine":
             for op in chain:
                 op.state, op.theirs = ("dropped" if policy == "theirs" else "conflict"), held
             return
+        start = start or 0
         for op in chain[:start]:
             op.state, op.before, op.after = "applied", held, held
         for op in chain[start:]:
             op.before, held = held, effect(op, held)
             op.state, op.after = "applied", held
             if place in LEAVES and not equal(op.before, held):
-                restore = op.restore if policy != "mine" or found else None
+                restore = op.restore if is_plain else None
                 op.replaced = write(self.documents[run], place, held, copy.deepcopy(restore))
         self.remote[run][place] = held
 
