@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -19,6 +20,7 @@ from wbsync.catalog.swap import Builds
 from wbsync.extract.rows import build_table
 from wbsync.lake import Lake
 from wbsync.lake.compact import compact, small_files
+from wbsync.lake.log import version_at, whole_since
 from wbsync.lake.merge import MAX_FILES
 from wbsync.lake.vacuum import delete_files, find_garbage
 
@@ -158,6 +160,63 @@ def test_a_vacuum_keeps_what_is_needed(tmp_path: Path) -> None:
     delete_files([*garbage.files, *garbage.files])
     assert content(lake, "history") == before
     assert old[0].exists()
+
+
+def stamp(folder: Path, *stamps: datetime) -> None:
+    """Makes the commits of a table say that they were made at these times."""
+    for version, at in enumerate(stamps):
+        path = folder / "_delta_log" / f"{version:020}.json"
+        actions = [json.loads(line) for line in path.read_text().splitlines()]
+        for action in actions:
+            if "commitInfo" in action:
+                action["commitInfo"]["timestamp"] = int(at.timestamp() * 1000)
+        path.write_text("".join(json.dumps(action) + "\n" for action in actions))
+
+
+def ago(days: float) -> datetime:
+    """Returns the instant so many days ago, to the millisecond."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    return now - timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "seen"),
+    [(ago(20_000), 1.5), (ago(30), 1.5), (ago(-400), 1.5), (ago(1), 1.0)],
+    ids=["far back", "back", "ahead", "right"],
+)
+def test_a_clock_that_was_wrong_once_misleads_neither_vacuum_nor_the_past(
+    tmp_path: Path, wrong: datetime, seen: float
+) -> None:
+    """A commit with a wrong time costs no file within the keep, and hides no other version."""
+    lake = Lake(tmp_path)
+    folder = lake.path("runs")
+    made = []
+    for number in range(5):
+        row = {"entity": "e", "project": "p", "run_id": "r", "synced_at": NOW, "notes": str(number)}
+        rows = build_table("runs", [row])
+        lake.replace("runs", rows.select(["entity", "project", "run_id"]), rows, {})
+        made += lake.files("runs")
+    assert len(set(made)) == 5
+    stamp(folder, ago(20), ago(10), ago(1.5), wrong, ago(0.5))
+    for path in made:
+        os.utime(path, (ago(30).timestamp(),) * 2)
+    assert version_at(folder, ago(21)) is None
+    assert version_at(folder, ago(19)) == 0
+    assert version_at(folder, ago(9)) == 1
+    assert version_at(folder, ago(seen + 0.01)) == (1 if seen == 1.5 else 2)
+    assert version_at(folder, ago(seen - 0.01)) == 3
+    assert version_at(folder, ago(0.4)) == version_at(folder, ago(0)) == 4
+    garbage = find_garbage(lake, "runs", ago(7), ())
+    assert set(garbage.files) == {made[0]}, "all others were current within the last 7 days"
+    delete_files(garbage.files)
+    since = whole_since(folder)
+    assert since is not None
+    assert version_at(folder, since) == 1
+    assert all(path.exists() for path in lake.files("runs", 1))
+    # Were the wrong one the newest, it would show now all the same, and its past would be kept.
+    (folder / "_delta_log" / f"{4:020}.json").unlink()
+    assert version_at(folder, datetime.now(UTC)) == 3
+    assert made[2] not in find_garbage(Lake(tmp_path), "runs", ago(1.7), ()).files
 
 
 def test_nothing_is_lost_when_rows_do_not_add_up(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ deletes in the end.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -15,7 +16,7 @@ from wbsync.catalog.build import build
 from wbsync.catalog.shape import lake_tables
 from wbsync.catalog.writing import Form
 from wbsync.errors import ConfigError, WarehouseError
-from wbsync.lake.log import read_commit, version_at, versions_of, whole_since
+from wbsync.lake.log import iter_times, version_at, whole_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,11 +65,7 @@ def build_as_of(
 def _check(lake: Lake, instant: datetime, versions: Mapping[str, int | None]) -> None:
     """Raises an error that says how far back one can go, where that is not far enough."""
     if not any(version is not None for version in versions.values()):
-        firsts = [
-            read_commit(lake.path(name), held[0]).at
-            for name in versions
-            if (held := versions_of(lake.path(name)))
-        ]
+        firsts = [at for name in versions for at, _ in islice(iter_times(lake.path(name)), 1)]
         since = f"; the first sync was at {_text(min(firsts))}" if firsts else ""
         raise ConfigError(f"nothing was held yet at {_text(instant)}{since}")
     incomplete = [

@@ -1,7 +1,8 @@
 """Reads the commits of a Delta table's log: when each was made, which files came and went.
 
 The log is one JSON file a commit, named by its version. wbsync never cleans it up, so it goes
-back to the first commit, unless another tool has.
+back to the first commit, unless another tool has. Its times are those of the clocks of the machines
+that wrote it, which may be set back or ahead: order is told by versions alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Commit:
 
     version: int
     at: datetime
+    """What the clock of the machine said."""
     added: tuple[str, ...]
     """Names of the files that became part of the table."""
     removed: tuple[str, ...]
@@ -75,17 +77,28 @@ def newest_first(folder: Path) -> Iterator[Commit]:
         yield read_commit(folder, version)
 
 
+def iter_times(folder: Path) -> Iterator[tuple[datetime, Commit]]:
+    """Yields the commits of a table, the oldest first, each with a time that never runs back.
+
+    Where a clock was set back, or so far ahead that its time has not come yet, a commit counts as
+    made right after the one before.
+    """
+    now, latest = datetime.now(UTC), EPOCH
+    for version in versions_of(folder):
+        commit = read_commit(folder, version)
+        if commit.at <= now:
+            latest = max(latest, commit.at)
+        yield latest, commit
+
+
 def version_at(folder: Path, instant: datetime) -> int | None:
     """Returns the newest version of a table that is not later than an instant, None for none."""
-    versions = versions_of(folder)
-    low, high = 0, len(versions)
-    while low < high:
-        middle = (low + high) // 2
-        if read_commit(folder, versions[middle]).at <= instant:
-            low = middle + 1
-        else:
-            high = middle
-    return versions[low - 1] if low else None
+    newest: int | None = None
+    for at, commit in iter_times(folder):
+        if at > instant:
+            break
+        newest = commit.version
+    return newest
 
 
 def whole_since(folder: Path) -> datetime | None:
@@ -95,8 +108,7 @@ def whole_since(folder: Path) -> datetime | None:
     """
     held = {p.name for p in folder.glob("*.parquet")}
     since: datetime | None = None
-    for commit in newest_first(folder):
-        since = commit.at
-        if any(name not in held for name in commit.removed):
-            break
+    for at, commit in iter_times(folder):
+        if since is None or any(name not in held for name in commit.removed):
+            since = at
     return since

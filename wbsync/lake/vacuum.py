@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wbsync.errors import WarehouseError
-from wbsync.lake.log import newest_first
+from wbsync.lake.log import iter_times
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -46,10 +46,10 @@ def find_garbage(lake: Lake, table: str, cutoff: datetime, published: Collection
     """
     folder = lake.path(table)
     needed = {file.name for file in lake.files(table)} | set(published)
-    for commit in newest_first(folder):
-        if commit.at < cutoff:
-            break
-        needed.update(commit.removed)
+    for at, commit in iter_times(folder):
+        # A commit whose time has not come yet may have been made just now.
+        if max(at, commit.at) >= cutoff:
+            needed.update(commit.removed)
     gone: list[Path] = []
     sizes = {True: 0, False: 0}
     kept = 0

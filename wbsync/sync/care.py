@@ -119,7 +119,7 @@ def tidy(holding: Holding, progress: ProgressHook, *, has_written: bool) -> None
     last = holding.state.mark(*_LAST_VACUUM)
     if last is None:
         holding.state.set_mark(*_LAST_VACUUM, now.isoformat())
-    elif now - datetime.fromisoformat(last) >= VACUUM_EVERY:
+    elif abs(now - datetime.fromisoformat(last)) >= VACUUM_EVERY:  # a clock was set back
         _vacuum(holding, KEEP, progress, dry_run=False)
 
 
