@@ -175,6 +175,12 @@ def test_an_edit_writes_only_its_own_rows(root: Path) -> None:
     changed = {row[:2] for row in set(before) ^ set(ask(root, oids))}
     assert ("e__other", "runs") not in changed
     assert ("e__p", "history") not in changed
+    for zero in (0.0, -0.0, 0.0):
+        made = rows("run_config", *leaves("a", {"lr": zero}))
+        lake.replace("run_config", scope, made, {})
+        assert publish(root, lake).how == "patched"
+        held = ask(root, "SELECT value::VARCHAR FROM run_config WHERE project = 'p'")
+        assert held == [(str(zero),)], "equal numbers, but not the same"
 
 
 def test_what_belongs_to_a_deleted_run_or_project_is_out_of_sight(root: Path) -> None:

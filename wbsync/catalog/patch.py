@@ -204,8 +204,10 @@ def _exchange(connection: Connection, lake: Lake, change: Change) -> set[Project
 
 def _fingerprints(shape: Shape, parts: Sequence[Part], extra: Sequence[exp.Expr]) -> exp.Select:
     """Returns the query for key and hash of each row of some files."""
-    names = [c.name for c in shape.schema.columns]
-    whole = exp.alias_(exp.func("hash", *map(column, names)), "fingerprint")
+    columns = shape.schema.columns
+    # To DuckDB, 0.0 and -0.0 are equal, and so are their hashes.
+    signs = [exp.func("signbit", column(c.name)) for c in columns if c.type == "DOUBLE"]
+    whole = exp.alias_(exp.func("hash", *(column(c.name) for c in columns), *signs), "fingerprint")
     rows = scan(shape.schema, parts).subquery("rows")
     return exp.select(*map(column, shape.schema.primary_key), whole, *extra).from_(rows)
 
