@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import wbsync
+from wbsync.lake import Lake
 from wbsync.sandbox.process import Sandbox
 
 if TYPE_CHECKING:
@@ -49,9 +50,13 @@ WATCH = """
 import sys, duckdb
 connection = duckdb.connect(sys.argv[1], read_only=True)
 for _ in sys.stdin:
-    rows = connection.execute(
-        "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM history)"
-    ).fetchone()
+    try:
+        rows = connection.execute(
+            "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM history),"
+            " (SELECT (sum(hash(run_id, key, step, value)) % 1000000007)::BIGINT FROM history)"
+        ).fetchone()
+    except duckdb.Error as error:
+        rows = [type(error).__name__]
     print(*rows, flush=True)
 """
 
@@ -114,7 +119,10 @@ def test_polars_reads_the_lake(warehouse: Path) -> None:
 def test_a_reader_is_undisturbed_and_a_new_one_sees_the_new_state(
     tmp_path: Path, wbsync_cli: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """An open connection keeps its state through a sync; a new process has the next."""
+    """An open connection keeps its state through sync, compaction, vacuum; a new one has the next.
+
+    A vacuum that keeps less than usual says what it takes from open readers.
+    """
     data = tmp_path / "data"
     root = tmp_path / "w"
 
@@ -136,21 +144,43 @@ def test_a_reader_is_undisturbed_and_a_new_one_sees_the_new_state(
         assert reader.stdin is not None
         assert reader.stdout is not None
 
-        def ask() -> list[int]:
+        def ask() -> list[str]:
             reader.stdin.write("\n")
             reader.stdin.flush()
-            return [int(n) for n in reader.stdout.readline().split()]
+            return reader.stdout.readline().split()
+
+        def call(*args: str) -> str:
+            done = wbsync_cli(sandbox, *args, warehouse=root)
+            assert done.returncode == 0, done.stderr
+            return done.stderr
 
         before = ask()
-        assert before[0] == 10
+        assert before[0] == "10"
         seed(1)
         assert wbsync_cli(sandbox, "sync", "sandbox/main", warehouse=root).returncode == 0
         assert ask() == before
         now = counts_with(sys.executable, path)["counts"]
         assert now["runs"] == 20
-        assert now["history"] > before[1]
+        assert now["history"] > int(before[1])
         with wbsync.open(root) as same_process:
             assert same_process.sql("SELECT count(*) FROM runs").fetchall() == [(20,)]
+        seed(2)
+        call("sync", "sandbox/main")
+        call("compact")
+        held = Lake(root)
+        assert len(held.files("history")) == 1
+        took = "who has had the published file open since before that must open it again"
+        assert took not in call("vacuum", "--keep", "7d")
+        assert took not in call("vacuum", "--keep", "0s", "--dry-run")
+        call("vacuum", "--keep", "1h")
+        assert ask() == before
+        seed(3)
+        call("sync", "sandbox/main")
+        files = len(list(held.path("history").glob("*.parquet")))
+        assert took in call("vacuum", "--keep", "0s")
+        assert len(list(held.path("history").glob("*.parquet"))) < files
+        assert ask() == ["IOException"], "what is gone is an error, never a smaller answer"
+        assert counts_with(sys.executable, path)["counts"]["runs"] == 40
         reader.stdin.close()
         assert reader.wait(timeout=20) == 0
         reader.stdout.close()

@@ -21,7 +21,8 @@ def command(shared: Globals, *, keep: str, dry_run: bool, as_json: bool) -> None
     """Delete Parquet files that no table and no published file has needed for a while.
 
     These are files that were compacted or replaced, and those of syncs that were killed. A sync
-    does it once a day.
+    does it once a day. A connection that was opened before what is kept gets an error where it
+    reads history, until it is opened again.
 
     \b
     Examples:
@@ -29,12 +30,18 @@ def command(shared: Globals, *, keep: str, dry_run: bool, as_json: bool) -> None
       wbsync vacuum --keep 1d
     """
     from wbsync.cli.progress import Watcher
-    from wbsync.sync.care import vacuum_warehouse
+    from wbsync.sync.care import KEEP, vacuum_warehouse
     from wbsync.times import parse_duration
 
+    kept = parse_duration(keep)
     with Watcher(shared.say) as watcher:
-        done = vacuum_warehouse(shared.root(), parse_duration(keep), watcher, dry_run=dry_run)
+        done = vacuum_warehouse(shared.root(), kept, watcher, dry_run=dry_run)
     facts = done.to_dict()
+    if kept < KEEP and facts["files"] and not dry_run:
+        shared.say.note(
+            f"`sql --as-of` reaches back {keep}; who has had the published file open since before"
+            " that must open it again"
+        )
     if as_json:
         click.echo(json.dumps(facts))
         return
