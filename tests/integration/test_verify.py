@@ -30,7 +30,14 @@ from wbsync.sync.cursors import Cursors
 from wbsync.sync.holding import held
 from wbsync.sync.ledger import keep_ledger
 from wbsync.sync.lock import hold
-from wbsync.sync.verify import NOT_ASKED, NOT_READ, UNFINISHED, Verification, verify
+from wbsync.sync.verify import (
+    LEAVES_DIFFER,
+    NOT_ASKED,
+    NOT_READ,
+    UNFINISHED,
+    Verification,
+    verify,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +191,21 @@ def swap_steps(lake: Lake) -> None:
     lake.append("history", again, {})
 
 
+def lose_leaves(lake: Lake, table: str, column: str) -> None:
+    """Takes a row of a run's leaves out, as a writer that lost it would, and all of another's."""
+    for run, count in (("odd", 1), ("long", None)):
+        rows = rows_where(lake, table, **RUN, run_id=run).slice(0, count)
+        key = rows.select(["entity", "project", "run_id", column])
+        lake.replace(table, key, rows.slice(0, 0), {})
+
+
+def rename_leaf(lake: Lake) -> None:
+    """Gives a leaf another name: the count of leaves stays."""
+    rows = rows_where(lake, "run_summary", **RUN, run_id="odd").slice(0, 1)
+    key = rows.select(["entity", "project", "run_id", "key"])
+    lake.replace("run_summary", key, rows.set_column(3, rows.schema.field(3), pa.array(["x"])), {})
+
+
 Damage = tuple[Callable[[Lake], None], bool, str, str]
 """What to do, whether a deep look is needed to see it, and what the finding says."""
 
@@ -204,6 +226,11 @@ ROUNDS: dict[str, list[Damage]] = {
         (alter_value, True, "altered values", "sandbox/main/long"),
         (swap_steps, True, "doubled values", "sandbox/main/long"),
         (lambda lake: rot_file(lake, "history"), True, "unreadable file", "history"),
+    ],
+    "leaves": [
+        (lambda lake: lose_leaves(lake, "run_config", "key"), True, LEAVES_DIFFER, "main/odd"),
+        (lambda lake: lose_leaves(lake, "run_tags", "tag"), True, LEAVES_DIFFER, "main/long"),
+        (lambda lake: lose_leaves(lake, "run_summary", "key"), True, LEAVES_DIFFER, "main/odd"),
     ],
     "cut": [
         (lambda lake: truncate_file(lake, "history"), False, "truncated file", "history"),
@@ -253,6 +280,23 @@ def test_only_what_is_wrong_is_read_again(place: Place) -> None:
         if {"history", "parquetHistory"} & set(r.get("fields") or ())
     ]  # fmt: skip
     assert 0 < len(history) <= 2
+
+
+def test_leaves_come_back_without_a_server(place: Place, content_of: Any) -> None:
+    """What is held of a run itself mends its leaves: a repair asks W&B for nothing."""
+    lose_leaves(place.lake, "run_config", "key")
+    rename_leaf(place.lake)
+    asked = len(place.sandbox.requests())
+    done = place.repair(deep=True)
+    assert {(f.kind, f.table, f.run.run_id) for f in done.before.problems if f.run} == {
+        (LEAVES_DIFFER, table, run)
+        for table, run in (
+            ("run_config", "long"), ("run_config", "odd"), ("run_summary", "odd"),
+        )
+    }  # fmt: skip
+    assert done.after.problems == []
+    assert len(place.sandbox.requests()) == asked
+    assert whole(content_of, place.root) == place.content
 
 
 def test_a_repair_that_was_killed_is_ended_by_a_sync(place: Place, content_of: Any) -> None:
@@ -476,10 +520,11 @@ def test_a_repair_of_what_w_and_b_does_not_show_ends(place: Place, tmp_path: Pat
     """Where the only project is out of sight, that is said, and what needs no server is mended."""
     own = Place(tmp_path / "w", place.sandbox, {})
     wbsync.open(own.root).sync("sandbox/main", only=["runs"])
+    runs = own.lake.row_count("runs")
     for table in ("runs", "projects"):
         own.lake.amend(table, [("project", "=", "main")], {"project": "hidden"}, {})
     own.lake.files("projects")[0].unlink()
     done = own.repair()
     assert [line for line in done.mended.lost if "sandbox/hidden: no such project" in line]
     assert done.after.problems == []
-    assert own.lake.row_count("runs") == place.lake.row_count("runs")
+    assert own.lake.row_count("runs") == runs > 0

@@ -23,6 +23,7 @@ from wbsync.tables import load_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from wbsync.lake.delta import DataFile, Lake
@@ -94,6 +95,37 @@ def count_by(
     with duckdb.connect(config=READER) as connection:
         found = connection.sql(query.group_by(*columns).sql("duckdb")).fetchall()
     return {tuple(place): count for *place, count in found}
+
+
+def names_by_run(
+    lake: Lake, table: str, files: Sequence[Path], column: str, spill: Path
+) -> dict[RunPath, tuple[int, int, datetime]]:
+    """Returns, run by run, what digest_by_run says of some files, and when the last row came."""
+    rows = scan(load_table(table), lake.parts(table, files), [*RUN, column, "synced_at"])
+    newest = exp.alias_(exp.Max(this=exp.column("synced_at")), "newest")
+    query = _digest(rows.subquery("held"), column).select(newest)
+    with duckdb.connect(config={**READER, "temp_directory": str(spill)}) as connection:
+        found = connection.sql(query.sql("duckdb")).to_arrow_table().to_pylist()
+    return {
+        RunPath(*run): (count, int(digest), at)
+        for *run, count, digest, at in (row.values() for row in found)
+    }
+
+
+def digest_by_run(rows: pa.Table, column: str) -> dict[RunPath, tuple[int, int]]:
+    """Returns how many rows there are of each run, and a hash of a column in any order."""
+    with duckdb.connect(config=READER) as connection:
+        connection.register("given", rows)
+        found = connection.sql(_digest(exp.table_("given"), column).sql("duckdb")).fetchall()
+    return {RunPath(*run): (count, digest) for *run, count, digest in found}
+
+
+def _digest(rows: exp.Expression, column: str) -> exp.Select:
+    names = [exp.column(name, quoted=True) for name in RUN]
+    digest = exp.Sum(this=exp.func("hash", exp.column(column, quoted=True)))
+    counted = exp.alias_(exp.Count(this=exp.Star()), "rows")
+    query = exp.select(*names, counted, exp.alias_(digest, "digest"))
+    return query.from_(rows).group_by(*names)
 
 
 def distinct_steps(

@@ -22,13 +22,21 @@ from wbsync.model import ArtifactPath, ProjectPath, RunPath
 from wbsync.sync.artifact_files import ManifestCursor
 from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.holding import held
+from wbsync.sync.leaves import LEAVES, rebuild
 from wbsync.sync.ledger import LEDGER, keep_ledger
 from wbsync.sync.ledger import TABLES as COUNTED
 from wbsync.sync.log_plan import LogCursor
 from wbsync.sync.run_files import FileCursor
 from wbsync.sync.runs import TABLES as RUN_TABLES
 from wbsync.sync.segments import run_scope
-from wbsync.sync.verify import KEYS_DIFFER, REFETCHED, UNACCOUNTED, Verification, verify
+from wbsync.sync.verify import (
+    KEYS_DIFFER,
+    LEAVES_DIFFER,
+    REFETCHED,
+    UNACCOUNTED,
+    Verification,
+    verify,
+)
 from wbsync.tables import load_table, table_names
 
 if TYPE_CHECKING:
@@ -229,13 +237,20 @@ def _mend_rows(holding: Holding, report: Verification, mended: Mended, renewed: 
     mended.sources |= concerned
     for name in {f.table for f in report.findings if f.kind == disk.DOUBLED and f.table}:
         _undouble(holding, name)
+    for name in LEAVES:
+        differing = {f.run for f in report.problems if f.kind == LEAVES_DIFFER and f.table == name}
+        rebuild(lake, name, filter(None, differing))
 
 
 def _mend_runs(holding: Holding, report: Verification, mended: Mended) -> None:
     """Mends history, system metrics and the counts of keys: what is wrong is to be read again."""
     lake = holding.lake
     deleted = _runs_of(lake, "runs", deleted=True)
-    found = [(f, f.run) for f in report.problems if f.run and f.run not in deleted]
+    found = [
+        (f, f.run)
+        for f in report.problems
+        if f.run and f.run not in deleted and f.kind != LEAVES_DIFFER
+    ]
     for name in (*COUNTED, "history_keys"):
         runs = {r for f, r in found if f.table == name and f.kind in {*REFETCHED, KEYS_DIFFER}}
         files = _damaged_files(lake, name, report)

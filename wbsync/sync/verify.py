@@ -20,6 +20,7 @@ from wbsync.lake import verify as disk
 from wbsync.model import Finding, ProjectPath, RunPath
 from wbsync.progress import Working
 from wbsync.sync.cursors import Cursors
+from wbsync.sync.leaves import LEAVES, find_differing
 from wbsync.sync.ledger import LEDGER, checksum_text, counts_of_keys, read_ledger
 from wbsync.sync.ledger import TABLES as COUNTED
 from wbsync.sync.vouching import Vouched
@@ -41,6 +42,8 @@ UNFINISHED, NOT_ASKED = "unfinished sync", "not asked for"
 """What no sync claims to have read yet; nothing is wrong with that."""
 SAMPLED, WITHHELD = "sampled run", "run with rows that W&B does not give"
 KEYS_DIFFER = "key counts that do not add up"
+LEAVES_DIFFER = "leaves that are not those of the run"
+"""What is mended from what is held of the run itself."""
 REFETCHED = frozenset({SHORT, EXCESS, ALTERED, UNACCOUNTED, INCOMPLETE})
 """Kinds of findings that are mended by reading a run again."""
 
@@ -129,6 +132,9 @@ def verify(
             if table not in COUNTED:
                 _check_deep(holding, table, report)
                 progress(Working("reading", names.index(table) + 1, len(names)))
+        for table in LEAVES:
+            if {table, "runs"} <= set(names):
+                _check_leaves(holding, table, report, is_chosen)
     try:
         report.findings += check_published(holding.root, holding.lake, deep=deep)
     except WarehouseError as error:
@@ -422,6 +428,23 @@ def _check_deep(holding: Holding, table: str, report: Verification) -> None:
     for key in doubled:
         message = f"{table}: held twice: {'/'.join(map(str, key))}"
         report.findings.append(Finding(disk.DOUBLED, message, table=table))
+
+
+def _check_leaves(
+    holding: Holding, table: str, report: Verification, is_chosen: Callable[[RunPath], bool]
+) -> None:
+    """Compares the leaves of runs with the JSON that they were made of."""
+    lake = holding.lake
+    if report.damaged(table) or report.damaged("runs"):
+        return
+    try:
+        report.findings += (
+            _of_run(LEAVES_DIFFER, table, run, message)
+            for run, message in find_differing(lake, table, lake.files(table), holding.scratch)
+            if is_chosen(run)
+        )
+    except (WarehouseError, duckdb.Error) as error:
+        report.findings.append(disk.unreadable(table, error))
 
 
 def _of_run(kind: str, table: str, run: RunPath, message: str, *, is_wrong: bool = True) -> Finding:
