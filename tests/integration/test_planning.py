@@ -298,6 +298,11 @@ def test_a_dry_run_foretells_and_writes_nothing(
         delete(sandbox, runs_of(sandbox)[30])
         (root / "state.sqlite-wal").write_bytes(b"")
         compare({"new": 20, "changed": edited, "gone": 1}, "sandbox/main")
+        compare({"new": 0, "changed": 0, "gone": 0, "history_runs": 0}, "sandbox/main", "--full")
+        root = tmp_path / "metadata first"
+        compare({"new": 59, "history_runs": 0}, "sandbox/main", "--only", "runs")
+        compare({"new": 0, "changed": 0}, "sandbox/main", "--logs")
+        root = tmp_path / "w"
         sources = ("sandbox/main", "sandbox/none")
         said = call(sandbox, root, "sync", *sources, "--dry-run", code=5)
         assert "sandbox/main" in said

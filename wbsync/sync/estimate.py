@@ -19,7 +19,7 @@ from wbsync.lake import Lake, check_warehouse
 from wbsync.progress import ProjectStarted, Skipped, SyncStarted
 from wbsync.state import State
 from wbsync.sync.context import Context
-from wbsync.sync.engine import parse_sources
+from wbsync.sync.engine import entity_streams_of, parse_sources
 from wbsync.sync.outlook import FORESEEN, Load, look
 from wbsync.sync.project import enter, open_project, streams_of
 from wbsync.sync.sources import resolve_sources
@@ -72,6 +72,8 @@ class Estimate:
     """Requests that were made to find out."""
     listing: int
     """Those of them that list the projects of entities; a sync makes them, too."""
+    entities: int = 0
+    """Entities of which a sync asks, too: for their members, registries and automations, once."""
     failed: tuple[Skipped, ...] = ()
     """Projects that could not be looked at."""
 
@@ -82,7 +84,7 @@ class Estimate:
             for f in fields(ProjectEstimate)
             if f.name != "project"
         }
-        numbers["requests"] += self.listing
+        numbers["requests"] += self.listing + self.entities
         return ProjectEstimate(project="", **numbers)
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,7 +172,10 @@ async def _estimate(
             if len(chosen) == 1:
                 raise
             failed.append(Skipped(str(project), str(error)))
-    return Estimate(tuple(found), client.meter.requests, listing, tuple(failed))
+    entities = {project.entity for project, o in chosen.items() if entity_streams_of(o)}
+    return Estimate(
+        tuple(found), client.meter.requests, listing, len(entities), failed=tuple(failed)
+    )
 
 
 async def _estimate_project(context: Context) -> ProjectEstimate:

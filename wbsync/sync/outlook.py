@@ -86,6 +86,8 @@ class Sample:
     """Share of runs that have rows which are in no export."""
     live_rows: float = 0.0
     """Share of the rows of such runs that are in no export."""
+    lines_per_run: int | None = None
+    """Lines of console output; None where W&B does not say."""
 
 
 @dataclass(slots=True)
@@ -134,6 +136,9 @@ async def look(context: Context, opening: Opening) -> Outlook:
         if (as_int(node.get("historyLineCount")) or 0)
         != ((survey.index.get(run_id) or {}).get("history_line_count") or 0)
     ]
+    if not candidates and context.options.wants(("history",)):
+        # Runs that an earlier sync has left, as it was stopped or not asked for their history.
+        candidates = [job.run.run_id for job in _history_jobs(context, outlook)]
     chosen = candidates[:: max(1, math.ceil(len(candidates) / SAMPLE_RUNS))]
     if chosen:
         outlook.sample = await _take_sample(context, chosen)
@@ -201,6 +206,7 @@ def build_sample(
         run_bytes: Bytes of a run in the page.
     """
     rows = values = steps = events = 0
+    lines = [n for node in nodes if (n := as_int(node.get("logLineCount"))) is not None]
     for node in nodes:
         history_keys = node.get("historyKeys") or {}
         rows += as_int(node.get("historyLineCount")) or 0
@@ -226,6 +232,7 @@ def build_sample(
         events_per_run=events / len(nodes) if nodes else 0.0,
         live_runs=live / len(exports) if exports else 0.0,
         live_rows=min(1.0, live_rows / live_of) if live_of else 0.0,
+        lines_per_run=math.ceil(sum(lines) / len(lines)) if lines else None,
     )
 
 
@@ -244,6 +251,9 @@ async def foresee_runs(context: Context, opening: Opening, outlook: Outlook) -> 
             outlook.has_updated_at and context.client.capabilities.filters_updated_at is None
         )
         return Load(max(1, _pages(total, heavy)) + asks_more, outlook.sample.run_bytes * total)
+    if context.options.full and selection.is_everything:
+        walked = max(1, _pages(total, heavy))
+        return Load(survey.pages + walked, outlook.light_bytes + outlook.sample.run_bytes * total)
     if not outlook.has_updated_at:
         page = outlook.page(LIGHT_PAGE_ROWS if selection.is_everything else HEAVY_PAGE_ROWS)
         of = total if selection.is_everything else survey.met
@@ -262,22 +272,12 @@ def _pages(rows: int, page_rows: int) -> int:
 
 async def foresee_history(context: Context, opening: Opening, outlook: Outlook) -> Load:
     """Returns what reading history would ask: exports of many runs at once, then live rows."""
-    del opening
-    cursors = Cursors(context.lake, context.state, "history")
-    counted = Cursors(context.lake, context.state, "history_keys")
-    cursors.catch_up()
-    counted.catch_up()
-    jobs = list(
-        plan_history(
-            context.project,
-            _in_play(context, outlook),
-            cursors.of_project(context.project),
-            counted.of_project(context.project),
-            logged_at={},
-        )
-    )
+    jobs = _history_jobs(context, outlook)
     sample = outlook.sample
     load = Load(requests=math.ceil(len(jobs) / RUNS_PER_REQUEST), runs=len(jobs))
+    if context.options.full and not opening.is_first:
+        checked = Cursors(context.lake, context.state, "history").of_project(context.project)
+        load.requests += _pages(len(checked), RUNS_PER_REQUEST)
     live_values = 0.0
     for start in range(0, len(jobs), RUNS_PER_REQUEST):
         windows = []
@@ -295,6 +295,23 @@ async def foresee_history(context: Context, opening: Opening, outlook: Outlook) 
     load.bytes_in = (load.values - live_values) * _value_bytes(context)
     load.bytes_in += live_values * LIVE_VALUE_BYTES
     return load
+
+
+def _history_jobs(context: Context, outlook: Outlook) -> list[HistoryJob]:
+    """Returns the runs whose history would be read."""
+    cursors = Cursors(context.lake, context.state, "history")
+    counted = Cursors(context.lake, context.state, "history_keys")
+    cursors.catch_up()
+    counted.catch_up()
+    return list(
+        plan_history(
+            context.project,
+            _in_play(context, outlook),
+            cursors.of_project(context.project),
+            counted.of_project(context.project),
+            logged_at={},
+        )
+    )
 
 
 def _rows_of(job: HistoryJob, outlook: Outlook, *, place: int) -> tuple[int, int]:
@@ -350,15 +367,16 @@ async def foresee_run_files(context: Context, opening: Opening, outlook: Outlook
 
 
 async def foresee_console_logs(context: Context, opening: Opening, outlook: Outlook) -> Load:
-    """Returns what reading console output would ask; a new run's lines are not known yet."""
+    """Returns what reading console output would ask; new runs are taken to be like the sample."""
     del opening
     cursors = Cursors(context.lake, context.state, console_logs.TABLE)
     cursors.catch_up()
     read = cursors.read(context.project, LogCursor)
     held = await asyncio.to_thread(read_index, context, LOG_COLUMNS)
     columns = ("run_id", "storage_id", "state", "heartbeat_at", "branch_point", "deleted_at")
+    unknown = outlook.sample.lines_per_run
     runs = (
-        {"log_line_count": None, **held.get(row["run_id"], {}), **{c: row[c] for c in columns}}
+        {"log_line_count": unknown, **held.get(row["run_id"], {}), **{c: row[c] for c in columns}}
         for row in _in_play(context, outlook)
     )
     jobs = list(plan_logs(context.project, runs, read))
@@ -373,7 +391,8 @@ async def foresee_sweeps(context: Context, opening: Opening, outlook: Outlook) -
         return Load()
     light = nodes_of(opening.project["sweeps"])
     rows = (await read_held(context, "sweeps")).to_pylist()
-    if same_sweeps({r["sweep_id"]: r for r in rows if r["deleted_at"] is None}, light):
+    held = {r["sweep_id"]: r for r in rows if r["deleted_at"] is None}
+    if same_sweeps(held, light) and not (context.options.full and held):
         return Load()
     return Load(max(1, _pages(len(light), outlook.page(PAGE_ROWS))))
 
@@ -384,11 +403,12 @@ async def foresee_artifacts(context: Context, opening: Opening, outlook: Outlook
     differing = await differing_collections(context, pairs)
     load = Load()
     for type_name, collection in pairs:
-        if (type_name, collection["name"]) not in differing:
+        differs = (type_name, collection["name"]) in differing
+        if not differs and not context.options.full:
             continue
         versions = as_int((collection.get("artifacts") or {}).get("totalCount")) or 1
         load.requests += max(1, _pages(versions, outlook.page(PAGE_ROWS)))
-        outlook.new_versions += versions
+        outlook.new_versions += versions if differs else 0
     return load
 
 
