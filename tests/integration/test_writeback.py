@@ -688,6 +688,42 @@ def test_what_is_gone_moved_renamed_or_made_anew_is_said_and_never_written(place
     assert account.run("lost", "moved", "tags")["tags"] == ["x"]
 
 
+def test_an_edit_stays_with_its_run_when_projects_take_each_others_names(place: Place) -> None:
+    """Neither W&B nor the published tables ever show it on the run that has the name now."""
+    account = place.account
+    mine = place.run("swap-a", "r", tags=["mine"])
+    account.pass_time(300)
+    theirs = place.run("swap-b", "r", tags=["theirs"])
+    assert mine.created_at != theirs.created_at, "ids of runs tell places: this tells them apart"
+
+    def swap() -> dict[str, str]:
+        """Swaps the names, syncs, and returns the tags that are published."""
+        for old, new in (("swap-a", "swap-c"), ("swap-b", "swap-a"), ("swap-c", "swap-b")):
+            account.rename_project(old, new)
+        return shown()
+
+    def shown() -> dict[str, str]:
+        done = place.cli("sync", f"{ENTITY}/swap-*", "--only", "runs")
+        assert done.returncode == 0, done.stderr
+        asked = place.cli("sql", "--json", "SELECT project, tags FROM runs")
+        return {row["project"]: row["tags"] for row in json.loads(asked.stdout)}
+
+    assert shown() == {"swap-a": '["mine"]', "swap-b": '["theirs"]'}
+    place.edit(Operation(mine, "tags", "add", "x", ["mine"]))
+    assert shown() == {"swap-a": '["mine","x"]', "swap-b": '["theirs"]'}
+    assert swap() == {"swap-a": '["theirs"]', "swap-b": '["mine"]'}
+    assert place.push().outcome == "partial"
+    (entry,) = place.queue.entries(["failed"])
+    assert "is another run now" in (entry.error or "")
+    assert "or its project renamed" in (entry.error or "")
+    tags = {p: account.run(p, "r", "tags")["tags"] for p in ("swap-a", "swap-b")}
+    assert tags == {"swap-a": ["theirs"], "swap-b": ["mine"]}
+    swap()
+    assert place.cli("queue", "retry", str(entry.op_id)).returncode == 0
+    assert place.push().applied == 1
+    assert shown() == {"swap-a": '["mine","x"]', "swap-b": '["theirs"]'}
+
+
 def test_the_config_of_a_live_run_waits(place: Place) -> None:
     """Its process would undo it, or be undone; tags go at once, and --force writes all the same."""
     run = place.run("live", "r", state="running", config={"lr": {"value": 1}}, tags=[])

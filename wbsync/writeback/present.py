@@ -92,8 +92,10 @@ class Present:
                 f"{target} is another version now: it was deleted and made anew, or its collection"
                 " or project renamed"
             )
+        if is_of_time:
+            return None
         return (
-            None if is_of_time else f"{target} is another {noun} now: it was deleted and made anew"
+            f"{target} is another {noun} now: it was deleted and made anew, or its project renamed"
         )
 
     def _is_version(self, target: Target) -> bool:
