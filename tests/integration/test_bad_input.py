@@ -222,6 +222,23 @@ def test_sql_that_is_refused(small: Sandbox, held: Path, query: str, word: str) 
     assert {p: p.stat().st_mtime_ns for p in held.rglob("*") if p.is_file()} == before
 
 
+SLIPS = [
+    (("vacuum", "--keep", "7"), "write 7d"),
+    (("sync", "sandbox/main", "--only", ""), "names no table"),
+    (("sync", "sandbox/main", "--skip", ","), "names no table"),
+    (("sync", "sandbox/main", "--filter", " "), "--filter is empty"),
+    (("artifact", "ls", "sandbox/main/nope"), "nothing is held of"),
+]
+
+
+@pytest.mark.parametrize(("args", "word"), SLIPS)
+def test_a_slip_is_not_taken_for_everything(
+    small: Sandbox, held: Path, args: tuple[str, ...], word: str
+) -> None:
+    """A forgotten unit or an empty shell variable deletes and syncs nothing."""
+    complains(run(small, held, *args), 2, word)
+
+
 ADVICE = "the disk is full: free some room and sync again"
 
 

@@ -28,7 +28,9 @@ def test_names_come_in_lists_and_one_by_one() -> None:
     """Commas, repetition, spaces and a bare text all do."""
     for only in (["reports,users"], ["reports", " users "], "reports,,users", ("users,reports,",)):
         assert choose_tables(only).only == {"reports", "users"}
-    assert choose_tables() == choose_tables([], []) == choose_tables([" , "])
+    assert choose_tables() == choose_tables([], [])
+    with pytest.raises(ConfigError, match="--only names no table"):
+        choose_tables([" , "])
 
 
 def test_tables_that_are_read_together_are_skipped_together() -> None:

@@ -116,6 +116,11 @@ def list_versions(shared: Globals, *, path: str | None, as_json: bool) -> None:
             where = {"entity": entity, "project": project, "collection": collection}
             result = engine.run_trusted(VERSIONS, where)
         columns, rows = result.columns, result.fetchall()
+    if path and not rows:
+        raise ConfigError(
+            f"nothing is held of {path!r}: `wbsync artifact ls` lists what is, `wbsync registry`"
+            " what registries hold"
+        )
     if as_json:
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         click.echo(json.dumps(found, default=str))

@@ -354,6 +354,8 @@ def _read_filter(text: str) -> str:
     from wbsync.query.fetching import select_runs
 
     text = read_text(text)
+    if not text.strip():
+        raise ConfigError("--filter is empty; without it, all runs are synced")
     try:
         select_runs(text)
     except FilterError as error:

@@ -30,9 +30,12 @@ def command(shared: Globals, *, keep: str, dry_run: bool, as_json: bool) -> None
       wbsync vacuum --keep 1d
     """
     from wbsync.cli.progress import Watcher
+    from wbsync.errors import ConfigError
     from wbsync.sync.care import KEEP, vacuum_warehouse
     from wbsync.times import parse_duration
 
+    if keep.strip().isdecimal() and int(keep):
+        raise ConfigError(f"--keep {keep} has no unit: write {keep}d for days")
     kept = parse_duration(keep)
     with Watcher(shared.say) as watcher:
         done = vacuum_warehouse(shared.root(), kept, watcher, dry_run=dry_run)

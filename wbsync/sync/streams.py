@@ -233,6 +233,8 @@ def _names(option: str, texts: Iterable[str], known: Collection[str]) -> set[str
     """Returns the table names in texts that separate them by commas."""
     given = [texts] if isinstance(texts, str) else texts
     names = {name.strip() for text in given for name in text.split(",") if name.strip()}
+    if given and not names:
+        raise ConfigError(f"{option} names no table; without it, all are synced")
     for name in sorted(names - set(known)):
         if name in table_names():
             raise ConfigError(f"{option} {name}: this table comes with every sync")
