@@ -220,6 +220,9 @@ def test_artifacts_and_sweeps(held: Warehouse) -> None:
     assert versions({"type": "dataset"}) == one
     assert versions({"aliases": "best"}) == versions({"alias": {"$in": ["best", "x"]}}) == one
     assert versions({"metadata.rows": {"$gt": 2}, "metadata.kind.of": "x"}) == one
+    names = ["metadata.rows", "metadata.kind.of", "metadata.no"]
+    shown = held.artifacts("sandbox/asked", {"type": "dataset"}, columns=names)
+    assert shown.fetchall() == [(3.0, "x", None)]
     assert versions({"version": 0}) == versions({"version": "v0"}) == one
     assert versions({"aliases": {"$ne": "best"}, "type": "dataset"}) == []
     collections = held.find(

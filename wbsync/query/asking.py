@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from wbsync.errors import ConfigError
 from wbsync.query.filters import Question, kind_of, parse_filter, parse_order, question_sql
 from wbsync.query.filters.leaf_types import (
+    COUNTS,
+    build_json_types,
     build_leaf_types,
     build_objects,
+    json_columns,
     keys_above,
     leaf_keys,
     leaf_type,
@@ -115,6 +118,14 @@ def with_types(engine: Engine, question: Question) -> Question:
         QueryError: The published file lacks what is asked for.
     """
     types: dict[str, str] = {}
+    if columns := json_columns(question):
+        text = build_json_types(question, columns).sql("duckdb")
+        row = engine.run_trusted(text).fetchall()[0]
+        for at, column in enumerate(columns):
+            own = row[at * COUNTS : (at + 1) * COUNTS]
+            found = leaf_type([column], {column: own} if own[0] else {}, ())
+            if found is not None:
+                types[column] = found
     for table, named in leaf_keys(question).items():
         keys = [key for keys in named.values() for key in keys]
         counts = {

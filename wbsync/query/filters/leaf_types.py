@@ -1,4 +1,4 @@
-"""Finds as what a leaf of config or summary is best shown: a number, a boolean, a text.
+"""Finds as what a leaf of a document is best shown: a number, a boolean, a text.
 
 One key may hold different types in different runs; a column that all of them share is of that
 type, any other is text.
@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from wbsync.query.filters.fields import Leaves, resolve_field
-from wbsync.query.filters.joins import leaf_columns, select_from
+from wbsync.query.filters.fields import Json, Leaves, resolve_field
+from wbsync.query.filters.joins import Joins, leaf_columns, select_from
+from wbsync.query.filters.json_values import Json as JsonValue
 from wbsync.query.filters.json_values import Leaf
-from wbsync.query.filters.logic import all_of, among, any_of, case, equals, true
+from wbsync.query.filters.logic import all_of, among, any_of, case, equals, negated, true
 from wbsync.query.filters.places import candidates
 from wbsync.query.filters.select import Question, table_columns
 from wbsync.query.filters.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from wbsync.query.filters.logic import Expression
+
+
+COUNTS = 6
+"""Numbers by which the kinds of a leaf's values are told."""
 
 
 def leaf_keys(question: Question) -> dict[str, dict[str, list[str]]]:
@@ -50,18 +57,13 @@ def build_leaf_types(question: Question, table: str, keys: Iterable[str]) -> exp
     words = Vocabulary()
     keys = sorted(set(keys))
     leaf = Leaf(words, *leaf_columns(words))
-    is_whole = all_of([leaf.is_number(), any_of([leaf.is_type("int"), leaf.is_type("long")])])
-    kinds = [
-        true(), leaf.is_number(), is_whole, words.is_big_integer(leaf.json), leaf.is_type("bool"),
-        leaf.is_text(),
-    ]  # fmt: skip
     named = among(exp.column("key"), [words.text(k) for k in keys])
     below = [words.begins(exp.column("key"), f"{k}.") for k in keys]
     query = select_from(
         table,
         [
             exp.column("key"),
-            *(exp.Count(this=case((k, words.whole(1)), otherwise=None)) for k in kinds),
+            *_counts(words, leaf, true()),
         ],
     )
     for column, wanted in question.scope.items():
@@ -73,6 +75,49 @@ def build_leaf_types(question: Question, table: str, keys: Iterable[str]) -> exp
         )
         .group_by(exp.column("key"), copy=False)
     )
+
+
+def json_columns(question: Question) -> list[str]:
+    """Returns the columns that are shown of documents which have no table of leaves.
+
+    >>> from wbsync.query.filters import parse_filter
+    >>> json_columns(Question(parse_filter(None, "artifacts"), columns=("size", "metadata.acc")))
+    ['metadata.acc']
+    """
+    own = table_columns(question.kind)
+    return [
+        name
+        for name in question.columns or ()
+        if name not in own
+        and isinstance(resolve_field(question.kind, name, f"column {name}").source, Json)
+    ]
+
+
+def build_json_types(question: Question, columns: Sequence[str]) -> exp.Select:
+    """Returns the query that counts what kinds of values columns of `json_columns` have.
+
+    It has the numbers of `build_leaf_types`, without the key, column by column in one row.
+    """
+    words, kind = Vocabulary(), question.kind
+    joins = Joins(kind, words, question.scope)
+    counts: list[Expression] = []
+    for name in columns:
+        field = resolve_field(kind, name, f"column {name}")
+        assert isinstance(field.source, Json)
+        value = JsonValue(words, joins.find(field.source.column, field.parts, field.source.via))
+        is_there = negated(any_of([value.is_missing(), value.is_null()]))
+        counts += _counts(words, value, is_there)
+    return joins.attach(exp.Select(expressions=counts))
+
+
+def _counts(words: Vocabulary, value: JsonValue, is_there: Expression) -> list[Expression]:
+    """Returns how many values there are, and of each kind how many."""
+    is_whole = all_of([value.is_number(), any_of([value.is_type("int"), value.is_type("long")])])
+    kinds = [
+        is_there, value.is_number(), is_whole, words.is_big_integer(value.json),
+        value.is_type("bool"), value.is_text(),
+    ]  # fmt: skip
+    return [exp.Count(this=case((k, words.whole(1)), otherwise=None)) for k in kinds]
 
 
 def build_objects(question: Question, column: str) -> exp.Select:
