@@ -586,6 +586,37 @@ def test_an_edit_over_a_conflict_shows_what_it_replaces(
     assert place.account.run("pushed", run, "notes")["notes"] == "seen"
 
 
+def test_sql_tells_leaves_apart_that_differ_in_case_alone(
+    place: Place, warehouse: wbsync.warehouse.Warehouse
+) -> None:
+    """Loss and loss are two keys, in values and in WHERE, of runs and of artifacts."""
+    (version,) = warehouse.sql(
+        "SELECT artifact_id FROM artifacts WHERE version = 'v0' AND project = 'edits'"
+    ).fetchall()[0]
+    with Queue(place.root) as queue:
+        held = Target("artifact", "sandbox", "edits", "data:v0", version)
+        queue.add(Edit("me"), [
+            Operation(held, "metadata", "set", value, path=(key,))
+            for key, value in (("acc", 1), ("Acc", 2), ("Version", 3))
+        ])  # fmt: skip
+    show(place.root)
+    edited = warehouse.edit_sql(
+        "UPDATE runs SET config.loss = config.Loss + 10, config.Loss = config.loss + 100"
+        " WHERE run_id = 'r1' AND project = 'edits' AND config['Loss'] = 1 AND config.loss = 2"
+    )
+    made = {o[5]: o[6] for o in place.operations(edited.edit_id)}
+    assert made == {("loss",): "11", ("Loss",): "102"}
+    same = "UPDATE runs SET notes = 'x' WHERE config.loss = config.Loss"
+    assert warehouse.edit_sql(f"{same} AND run_id <> 'r1'", dry_run=True).plan.matched == 0
+    edited = warehouse.edit_sql(
+        "UPDATE artifacts SET metadata.acc = metadata.Acc + 10, metadata.Acc = metadata.acc + 100"
+        " WHERE metadata.Version > 2 AND metadata.acc < metadata.Acc AND version = 'v0'"
+    )
+    made = {o[5]: o[6] for o in place.operations(edited.edit_id)}
+    assert made == {("acc",): "12", ("Acc",): "101"}
+    shown = place.cli("runs", P, "--columns", "config.loss,config.Loss", "--json")
+    assert json.loads(shown.stdout)[1] == {"config.loss": 11, "config.Loss": 102}
+
 def test_sql_copies_leaves_as_they_are_and_reckons_with_plain_ones_alone(
     place: Place, warehouse: wbsync.warehouse.Warehouse
 ) -> None:

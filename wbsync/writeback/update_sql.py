@@ -92,6 +92,9 @@ def plan_update(engine: Engine, text: str, *, every: bool = False) -> Plan:
     ]
     question = build_question(kind, columns=(*table_columns_of(kind), *leaves), order=None)
     rows = build_select(with_types(engine, question))
+    for shown in rows.expressions:
+        if shown.alias in leaves:
+            shown.set("alias", exp.to_identifier(leaves[shown.alias], quoted=True))
     tags = exp.cast(exp.cast(exp.column("tags"), "JSON"), "VARCHAR[]")
     rows = exp.select("*", exp.alias_(tags, TAGS, quoted=True)).from_(rows.subquery("held"))
     source = exp.select("*", *values).from_(rows.subquery(alias))
@@ -295,7 +298,7 @@ def _lowered(
     Args:
         node: The expression; it is changed.
         own: Names of the table.
-        leaves: Takes note of the leaves that it names.
+        leaves: Takes note of the leaves that it names, and of the columns that they become.
         kind: runs or artifacts.
         is_value: Whether it is a right-hand side: there, no text is an empty one.
     """
@@ -306,9 +309,9 @@ def _lowered(
         head = parts[0].lower()
         if len(parts) > 1 and head in DOCUMENTS:
             field, name = parse_place(kind, ".".join((head, *parts[1:])))
-            label = f"{field}.{name}"
-            leaves[label] = label
-            return exp.column(label, quoted=True)
+            # Numbered: names of columns are the same in either case, and keys are not.
+            column = leaves.setdefault(f"{field}.{name}", f"leaf {len(leaves)}")
+            return exp.column(column, quoted=True)
         if len(parts) == 1 and isinstance(node, exp.Column):
             if head == "tags":
                 return exp.column(TAGS, quoted=True)
