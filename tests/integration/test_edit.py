@@ -541,6 +541,16 @@ def test_objects_queue_what_was_set_and_no_more(
     collection = api.artifact_collection("dataset", f"{P}/data")
     collection.tags = ["c"]
     collection.save()
+    odd = [(api.run(f"{P}/r2"), "tags"), (api.artifact(f"{P}/data:v0"), "tags"),
+           (api.artifact(f"{P}/data:v0"), "aliases"),
+           (api.artifact_collection("dataset", f"{P}/data"), "tags")]  # fmt: skip
+    for thing, name in odd:
+        for value in ("abc", "", None, 7):
+            setattr(thing, name, value)
+            with pytest.raises(EditError, match="list of texts, also of one"):
+                thing.save()
+    with pytest.raises(EditError, match="finished cannot be set to failed"):
+        api.run(f"{P}/r1").update_state("failed")
     read = api.run(f"{P}/r1")
     assert read.summary["deep"] == {"x": 1, "y": 2}
     assert (read.summary["acc"], read.config["optimizer"]["lr"]) == (9, 0.01)

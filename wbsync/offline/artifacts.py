@@ -15,6 +15,7 @@ from wbsync.model import REGISTRY_PREFIX
 from wbsync.offline.listing import Held, refuse_cursor
 from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, instant, refuse
+from wbsync.writeback.assignments import texts
 from wbsync.writeback.objects import (
     changes_of_leaves,
     changes_of_tags,
@@ -376,10 +377,10 @@ class Artifact(Record):
         target = Target(
             "artifact", row["entity"], row["project"], name, row["artifact_id"], None
         )  # fmt: skip
-        aliases = list(row["aliases"] or [])
+        aliases, tags = texts("aliases", attrs["aliases"]), texts("tags", attrs["tags"])
         operations = [
-            *self._moves(target, aliases, attrs["aliases"]),
-            *changes_of_tags(target, parse_json(row["tags"]) or [], attrs["tags"] or []),
+            *self._moves(target, list(row["aliases"] or []), aliases),
+            *changes_of_tags(target, parse_json(row["tags"]) or [], tags),
             *changes_of_text(target, "description", row["description"], attrs["description"]),
             *changes_of_leaves(
                 target, "metadata", parse_json(row["metadata"]) or {}, attrs["metadata"] or {}
@@ -387,7 +388,7 @@ class Artifact(Record):
         ]
         self._reader.queue(operations)
         self._row = {
-            **row, "aliases": list(attrs["aliases"]), "tags": json.dumps(attrs["tags"] or []),
+            **row, "aliases": aliases, "tags": json.dumps(tags),
             "description": attrs["description"],
             "metadata": json.dumps(attrs["metadata"] or {}),
         }  # fmt: skip

@@ -11,6 +11,7 @@ from wbsync.offline.artifacts import Artifact, read_versions
 from wbsync.offline.listing import Held, refuse_cursor
 from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, instant, refuse
+from wbsync.writeback.assignments import texts
 from wbsync.writeback.objects import changes_of_tags, changes_of_text
 from wbsync.writeback.operations import Target
 
@@ -141,13 +142,14 @@ class ArtifactCollection(Record):
             "artifact_collection", row["entity"], row["project"], row["collection"],
             row["collection_id"],
         )  # fmt: skip
+        tags = texts("tags", attrs["tags"])
         operations = [
-            *changes_of_tags(target, parse_json(row["tags"]) or [], attrs["tags"] or []),
+            *changes_of_tags(target, parse_json(row["tags"]) or [], tags),
             *changes_of_text(target, "description", row["description"], attrs["description"]),
         ]
         self._reader.queue(operations)
         self._row = {
-            **row, "tags": json.dumps(attrs["tags"] or []), "description": attrs["description"]
+            **row, "tags": json.dumps(tags), "description": attrs["description"]
         }  # fmt: skip
 
     def is_sequence(self) -> bool:

@@ -21,6 +21,7 @@ from wbsync.offline.reader import not_held
 from wbsync.offline.records import Record, frame, instant, refuse
 from wbsync.offline.summary import Summary
 from wbsync.offline.users import User
+from wbsync.writeback.assignments import check_state, texts
 from wbsync.writeback.objects import (
     changes_of_leaves,
     changes_of_tags,
@@ -404,8 +405,9 @@ class Run(Record):
             EditError: W&B would not take it; nothing is queued.
         """
         row, attrs, target = self._row, self._attrs, self._target
+        tags = texts("tags", attrs["tags"])
         operations = [
-            *changes_of_tags(target, parse_json(row["tags"]) or [], attrs["tags"] or []),
+            *changes_of_tags(target, parse_json(row["tags"]) or [], tags),
             *(
                 operation
                 for field, column, name in TEXTS
@@ -417,7 +419,7 @@ class Run(Record):
         self._reader.queue(operations)
         self._row = {
             **row,
-            "tags": json.dumps(attrs["tags"] or []),
+            "tags": json.dumps(tags),
             **{column: attrs[name] for _, column, name in TEXTS},
         }
         self._keep("config", self._config)
@@ -447,9 +449,10 @@ class Run(Record):
         """Queues that the run be set to `pending` or `failed`; says whether that changes it.
 
         Raises:
-            EditError: It is another state.
+            EditError: It is another state, or W&B lets no run go there from the one it is in.
         """
         held = self._attrs["state"]
+        check_state(held, state)
         self._reader.queue([Operation(self._target, "state", "set", state, held)])
         self._attrs["state"] = state
         return bool(held != state)

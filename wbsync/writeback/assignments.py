@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from wbsync.writeback.leaves import leaf_at, resolve_path, with_leaf
 from wbsync.writeback.operations import ENDED_STATES, FIELDS, MISSING, SETTABLE_STATES, same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 KIND_OF = {"runs": "run", "artifacts": "artifact", "collections": "artifact_collection"}
 """What is asked for, to the kind of its operations."""
@@ -150,11 +151,11 @@ def build_assignments(
     """
     made: list[Assignment] = []
     if tags is not None:
-        made.append(Assignment("tags", "set", _texts("tags", tags)))
-    made += [Assignment("tags", "add", tag) for tag in _texts("tags", add_tags)]
-    made += [Assignment("tags", "remove", tag) for tag in _texts("tags", remove_tags)]
-    made += [Assignment("aliases", "add", alias) for alias in _texts("aliases", add_aliases)]
-    made += [Assignment("aliases", "remove", name) for name in _texts("aliases", remove_aliases)]
+        made.append(Assignment("tags", "set", texts("tags", tags)))
+    made += [Assignment("tags", "add", tag) for tag in texts("tags", add_tags)]
+    made += [Assignment("tags", "remove", tag) for tag in texts("tags", remove_tags)]
+    made += [Assignment("aliases", "add", alias) for alias in texts("aliases", add_aliases)]
+    made += [Assignment("aliases", "remove", name) for name in texts("aliases", remove_aliases)]
     for place, value in (values or {}).items():
         field, name = parse_place(kind, place)
         if field == "aliases":
@@ -177,9 +178,14 @@ def build_assignments(
     return made
 
 
-def _texts(what: str, values: Iterable[str]) -> list[str]:
-    if isinstance(values, str):
-        raise EditError(f"{what} are a list of texts, also of one")
+def texts(what: str, values: Any) -> list[str]:
+    """Returns a list of tags or aliases, which a text alone is none of, nor is None.
+
+    Raises:
+        EditError: It is no list.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise EditError(f"{what} are a list of texts, also of one; [] has none")
     return list(values)
 
 
@@ -220,7 +226,7 @@ def steps(field: str, assignments: Sequence[Assignment], held: Any) -> list[Step
             if field == "stop":
                 is_same = held in ENDED_STATES
             elif field == "state":
-                _check_state(held, value, is_same=is_same)
+                check_state(held, value)
         if not is_same:
             base = False if field == "stop" else held
             made.append(Step(field, action, value, base, after))
@@ -236,6 +242,11 @@ def _tags_after(held: Sequence[str], action: str, value: Any) -> list[str]:
     return list(held) if value in held else [*held, value]
 
 
-def _check_state(held: Any, value: Any, *, is_same: bool) -> None:
-    if not is_same and value in SETTABLE_STATES and held not in SETTABLE_STATES[value]:
+def check_state(held: Any, value: Any) -> None:
+    """Checks that W&B would let a run go from one state to another.
+
+    Raises:
+        EditError: It would not.
+    """
+    if value != held and value in SETTABLE_STATES and held not in SETTABLE_STATES[value]:
         raise EditError(f"a run that is {held} cannot be set to {value}")
