@@ -594,6 +594,25 @@ def test_an_edit_over_a_conflict_shows_what_it_replaces(
                 if e.state == "pending"} == {theirs}  # fmt: skip
     assert warehouse.push().unsettled == 0
     assert place.account.run("pushed", run, "notes")["notes"] == "seen"
+    warehouse.edit("runs", PUSHED, names=[run], values={"summary.acc": 0.9, "notes": "mine"})
+    place.account.edit("pushed", run, notes="theirs", summaryMetrics={"acc": 0.95})
+    assert warehouse.push().conflicts == 2
+    args = ("edit", "runs", PUSHED, "--runs", run, "--set", "summary.acc=0.95")
+    dry = place.cli(*args, "--dry-run")
+    assert "1 conflict is settled" in dry.stdout
+    assert "a dry run" in dry.stdout
+    made = json.loads(place.cli(*args, "--yes", "--json").stdout)
+    assert (made["queued"], made["settled"], made["edit_id"]) == (0, 1, None)
+    with Queue(place.root) as queue:
+        (left,) = queue.entries(("pending", "conflict"))
+        (gone,) = queue.entries(("dropped",), names=[run], field="summary")
+    assert (left.state, left.operation.field) == ("conflict", "notes")
+    assert gone.error == "settled by an edit to what W&B holds"
+    made = json.loads(place.cli(*args[:-1], "config.other=7", "--set-notes", "theirs", "--yes",
+                                "--json").stdout)  # fmt: skip
+    assert (made["queued"], made["settled"]) == (1, 1)
+    assert warehouse.push().unsettled == 0
+    assert place.account.run("pushed", run, "notes")["notes"] == "theirs"
 
 
 def test_sql_tells_leaves_apart_that_differ_in_case_alone(

@@ -308,13 +308,15 @@ def _accept(
 
     if not as_json:
         print_plan(plan)
-    if not plan.steps or dry_run:
+    if not (plan.steps or plan.settling) or dry_run:
         tell(Edited(plan))
         return
     if not yes:
         ask(
             f"Queue {counted(len(plan.steps), 'operation')} on"
-            f" {counted(plan.changed, plan.kind[:-1])}?",
+            f" {counted(plan.changed, plan.kind[:-1])}?"
+            if plan.steps
+            else f"Settle {counted(len(plan.settling), 'conflict')} as W&B holds it?",
             "--yes accepts the edit, --dry-run only shows it",
         )
     accept(root, plan, origin=origin, why=reason, command=typed, tell=tell)
@@ -329,7 +331,9 @@ def _tell(edited: Edited, *, as_json: bool) -> None:
             f"{counted(edited.queued, 'operation')} queued as {edited.edit_id}: to W&B with"
             f" `wbsync push`, back with `wbsync undo {edited.edit_id}`"
         )
-    elif edited.plan.steps:
+    elif edited.settled:
+        click.echo("nothing is queued: W&B holds it, and the conflict is settled")
+    elif edited.plan.steps or edited.plan.settling:
         click.echo("a dry run: nothing is queued")
     else:
         click.echo("nothing is queued: nothing would change")
@@ -345,6 +349,9 @@ def print_plan(plan: Plan) -> None:
     for label, action, count in plan.counts():
         click.echo(f"  {_VERBS[action]} {plain(label)}: {count:,}")
     _print_samples("for example:", plan.samples())
+    if plan.settling:
+        settle = counted(len(plan.settling), "conflict is", "conflicts are")
+        click.echo(f"{settle} settled: W&B holds just that")
     if plan.replacing:
         replace = counted(len(plan.replacing), "of these replaces", "of these replace")
         words = f"{replace} a conflict: what W&B holds → yours"

@@ -27,6 +27,8 @@ class Edited:
     """The edit in the queue; None where nothing was queued."""
     queued: int = 0
     """Operations that were queued."""
+    settled: int = 0
+    """Conflicts that were settled, as they were to be set to what W&B holds."""
 
     def __repr__(self) -> str:
         done = "nothing queued" if self.edit_id is None else f"queued as {self.edit_id}"
@@ -35,7 +37,8 @@ class Edited:
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, for programs."""
-        return {**self.plan.to_json(), "edit_id": self.edit_id, "queued": self.queued}
+        return {**self.plan.to_json(), "edit_id": self.edit_id, "queued": self.queued,
+                "settled": self.settled}  # fmt: skip
 
 
 def face_conflicts(root: Path, plan: Plan) -> None:
@@ -69,13 +72,13 @@ def accept(
         EditError: W&B would not take one of them.
         WritebackError: The queue cannot be written.
     """
-    if not plan.steps:
+    if not plan.steps and not plan.settling:
         return Edited(plan)
     edit = Edit(who_am_i(), why, origin, command, base_url=server_of(root))
     with collector_at_rest():
         with Queue(root) as queue:
             queued = queue.add(edit, plan.operations())
-        edited = Edited(plan, edit.edit_id if queued else None, queued)
+        edited = Edited(plan, edit.edit_id if queued else None, queued, len(plan.settling))
         if tell is not None:
             tell(edited)
         show(root)

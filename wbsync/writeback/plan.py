@@ -57,6 +57,8 @@ class Plan:
     """Things that it changes."""
     replacing: list[int] = field(default_factory=list)
     """Which of the steps take the place of a conflict: they are based on what W&B holds."""
+    settling: list[tuple[int, Step]] = field(default_factory=list)
+    """What would be set to just what W&B holds in a conflict, which is thereby settled."""
 
     @property
     def matched(self) -> int:
@@ -64,9 +66,9 @@ class Plan:
         return len(self.things)
 
     def operations(self) -> Iterator[Operation]:
-        """Yields the operations, thing by thing."""
+        """Yields the operations, thing by thing; first those that only settle conflicts."""
         at, target = -1, None
-        for index, step in self.steps:
+        for index, step in (*self.settling, *self.steps):
             if target is None or index != at:
                 at, target = index, self.things.target(index)
             yield _operation(target, step)
@@ -104,6 +106,7 @@ class Plan:
         theirs = {e.operation.slot: e.theirs for e in conflicts if e.target.kind == kind}
         projects = {slot[1:3] for slot in theirs}
         now: dict[Any, Any] = {}
+        idle: set[int] = set()
         for at, (index, step) in enumerate(self.steps if theirs else ()):
             form = FIELDS[kind, step.field].form
             if form == "set" or (things.entities[index], things.projects[index]) not in projects:
@@ -114,12 +117,19 @@ class Plan:
                 continue
             base = now.get(slot, theirs[slot])
             after = apply(operation, base)
-            if slot not in now:
-                if same(after, base, form):
-                    continue  # W&B holds it: nothing is replaced
+            if slot not in now and not same(after, base, form):
                 self.replacing.append(at)
+            elif slot not in now:
+                idle.add(at)
             now[slot] = after
             self.steps[at] = (index, replace(step, base=base, after=after))
+        if idle:
+            self.settling = [self.steps[at] for at in sorted(idle)]
+            kept = [at for at in range(len(self.steps)) if at not in idle]
+            moved = {at: place for place, at in enumerate(kept)}
+            self.replacing = [moved[at] for at in self.replacing]
+            self.steps = [self.steps[at] for at in kept]
+            self.changed = len({index for index, _ in self.steps})
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, for programs."""
@@ -133,6 +143,7 @@ class Plan:
                 for label, action, count in self.counts()
             ],
             "samples": [sample.to_json() for sample in self.samples()],
+            "settling": len(self.settling),
             "replacing": len(self.replacing),
             "replaced": [sample.to_json() for sample in self.replaced()],
         }

@@ -53,7 +53,8 @@ class Queue(Trail):
         """Accepts an edit: all of its operations that change something, or none at all.
 
         An operation that is based on what W&B was found to hold in a conflict takes the place of
-        that conflict: whoever made it has seen what it writes over. An undo never does.
+        that conflict: whoever made it has seen what it writes over. One that would set what W&B
+        holds is not queued, and settles the conflict all the same. An undo never does either.
 
         Args:
             edit: Who made it, when and why.
@@ -71,17 +72,18 @@ class Queue(Trail):
         wanted = list(operations)
         for operation in wanted if edit.undoes is None else ():
             check(operation)
-        wanted = [operation for operation in wanted if changes(operation)]
-        if not wanted and not dropping:
+        seen = wanted
+        wanted = [operation for operation in seen if changes(operation)]
+        if not seen and not dropping:
             return 0
         now = instant()
         with self._transaction() as connection:
             if dropping:
                 self._drop(connection, dropping, f"taken back by {edit.edit_id}")
+            if edit.undoes is None:
+                self._replace_conflicts(connection, seen, edit, now)
             if not wanted:
                 return 0
-            if edit.undoes is None:
-                self._replace_conflicts(connection, wanted, edit, now)
             connection.execute(
                 "INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -121,6 +123,8 @@ class Queue(Trail):
             waiting = conflicts.pop(operation.slot, None)
             if waiting and same(operation.base, waiting[-1].theirs, operation.form):
                 reason = f"replaced by edit {edit.edit_id}"
+                if not changes(operation):
+                    reason = "settled by an edit to what W&B holds"
                 move(connection, [Change(e.op_id, "dropped", reason) for e in waiting], now)
 
     def entries(
