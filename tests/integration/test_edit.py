@@ -323,6 +323,7 @@ REFUSED_SQL = (
     ("UPDATE runs SET notes = (SELECT content FROM read_text('/etc/passwd')) WHERE run_id = 'r1'",
      "outside the warehouse"),
     ("UPDATE runs SET notes = 'x' WHERE getenv('HOME') = run_id", "getenv"),
+    ("UPDATE runs SET config.x = display_name + 1 WHERE run_id = 'r1'", "CAST(x AS DOUBLE)"),
 )  # fmt: skip
 
 
@@ -334,6 +335,7 @@ def test_sql_that_is_no_such_update_is_refused(
     with pytest.raises((EditError, QueryError, StatementRefusedError)) as refused:
         warehouse.edit_sql(statement)
     assert reason in str(refused.value)
+    assert len(str(refused.value)) < 500, "the message is one that people read"
     with Queue(place.root) as queue:
         assert not queue.entries(("pending",))
 
@@ -382,6 +384,9 @@ def test_what_cannot_be_is_refused_before_it_is_queued(
         return lambda: warehouse.edit("runs", P, **{"names": ["r1"], **how})
 
     assert "no sandbox/edits/nope" in refused(edit(names=["r1", "nope"], add_tags=["x"]))
+    unknown = refused(lambda: warehouse.edit("runs", "sandbox/edit", add_tags=["x"]))
+    assert unknown == "'sandbox/edit' is not in this warehouse; did you mean 'sandbox/edits'?"
+    assert edit(names=None, filters={"state": "no"}, add_tags=["x"])().plan.matched == 0
     assert "1 to 64" in refused(edit(add_tags=["🦊" * 65]))
     assert "spaces around" in refused(edit(add_tags=[" x"]))
     assert "did you mean notes" in refused(edit(values={"note": "x"}))

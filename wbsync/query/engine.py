@@ -320,13 +320,25 @@ def _bound(params: Any, wanted: frozenset[str]) -> Any:
     return list(params)
 
 
+def _headline(message: str) -> str:
+    r"""Returns a message without the list of functions that it might have meant, one a line.
+
+    >>> _headline("Binder Error: No function matches 'f(X)'.\n\tCandidate functions:\n\tf(Y)")
+    "Binder Error: No function matches 'f(X)'."
+    """
+    head, listed, _ = message.partition("\n\tCandidate ")
+    if listed and "VARCHAR" in head and "explicit type casts" in head:
+        return f"{head.rstrip()} For example, CAST(x AS DOUBLE)."
+    return head.rstrip() if listed else head
+
+
 def _described(message: str, text: str) -> str:
     r"""Returns DuckDB's message as one line with line and column.
 
     >>> _described("Parser Error: syntax error\n\nLINE 1: selec 1\n        ^", "selec 1")
     'Parser Error: syntax error (line 1, column 1)'
     """
-    head = plain(_EXCERPT.split(message)[0].replace("\n", " "))
+    head = plain(_headline(_EXCERPT.split(message)[0]).replace("\n", " "))
     match = _EXCERPT.search(message)
     if match is None:
         return head

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import EditError
 from wbsync.model import REGISTRY_PREFIX, ProjectPath
+from wbsync.query.nearness import check_project
 from wbsync.writeback.assignments import KIND_OF
 from wbsync.writeback.plan import collector_at_rest, plan_alike
 from wbsync.writeback.things import Needs, find_filtered, find_named, read_things
@@ -44,7 +45,7 @@ def plan_edit(
     Raises:
         EditError: W&B would not take it, something that is named is unknown, or may only be read.
         FilterError: The filter cannot be used.
-        ConfigError: The path is none.
+        ConfigError: The path is none, or nothing that is held is called so.
     """
     if kind not in KIND_OF:
         raise EditError(f"{kind!r} cannot be edited: {', '.join(KIND_OF)} can")
@@ -67,6 +68,8 @@ def plan_edit(
     needs = Needs.of(assignments)
     with collector_at_rest():
         things = read_things(engine, kind, source, needs, parameters=parameters)
+        if not len(things):
+            check_project(engine, f"{project.entity}/{project.project}")
         if kind == "artifacts" and names is not None and "aliases" in needs.fields:
             _check_homes(names, things)
         return plan_alike(things, assignments)
