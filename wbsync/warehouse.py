@@ -316,22 +316,27 @@ class Warehouse:
             show(self.root)
         return count
 
-    def undo(self, which: str | None = None, *, why: str = "") -> Undone:
+    def undo(
+        self, which: str | None = None, *, reason: str = "", dry_run: bool = False
+    ) -> Undone:  # fmt: skip
         """Queues what takes back a push or an edit.
 
         Args:
             which: Its id; None for the last push that has changed something.
-            why: What for, for the audit trail.
+            reason: What for, for the audit trail.
+            dry_run: Whether to work it out alone; the answer's `plan` says what it would do.
 
         Raises:
             EditError: There is none, or it was taken back already.
             WarehouseError: There is no warehouse.
         """
         from wbsync.writeback import Queue, who_am_i
-        from wbsync.writeback.undo import undo
+        from wbsync.writeback.undo import Undone, plan_undo, undo
 
         with Queue(self.root) as queue:
-            return undo(queue, which, who_am_i(), why=why)
+            if dry_run:
+                return Undone(plan_undo(queue, which))
+            return undo(queue, which, who_am_i(), why=reason)
 
     def publish(
         self,

@@ -890,7 +890,13 @@ def test_the_queue_and_the_undo_on_the_command_line(place: Place) -> None:
     assert place.cli("queue", "resolve", "1", "--mine").returncode == 0
     assert place.cli("push").returncode == 0
     assert place.account.run("cli", "r", "notes")["notes"] == "mine\x1b[2J"
-    undone = place.cli("undo", kept.edit_id, "--json")
+    asked = place.cli("undo", kept.edit_id)
+    assert (asked.returncode, "no terminal" in asked.stderr) == (2, True)
+    assert "to take back" in asked.stdout
+    dry = json.loads(place.cli("undo", kept.edit_id, "--dry-run", "--json").stdout)
+    assert (dry["operations"], dry["queued"], dry["edit_id"]) == (2, 0, None)
+    assert len(dry["samples"]) == 2
+    undone = place.cli("undo", kept.edit_id, "--yes", "--reason", "was wrong", "--json")
     assert json.loads(undone.stdout)["queued"] == 2
     assert place.cli("push", "--json").returncode == 0
     held = place.account.run("cli", "r", "notes config")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wbsync.query import Engine
     from wbsync.writeback.accepting import Edited
     from wbsync.writeback.plan import Plan, Sample
+    from wbsync.writeback.undo import Undoing
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -346,9 +347,7 @@ def print_plan(plan: Plan) -> None:
     changes = "changes" if plan.changed == 1 else "change"
     matched = counted(plan.matched, plan.kind[:-1])
     click.echo(f"{plan.changed:,} of {matched} {changes}{rest}")
-    for label, action, count in plan.counts():
-        click.echo(f"  {_VERBS[action]} {plain(label)}: {count:,}")
-    _print_samples("for example:", plan.samples())
+    print_changes(plan)
     if plan.settling:
         settle = counted(len(plan.settling), "conflict is", "conflicts are")
         click.echo(f"{settle} settled: W&B holds just that")
@@ -356,6 +355,13 @@ def print_plan(plan: Plan) -> None:
         replace = counted(len(plan.replacing), "of these replaces", "of these replace")
         words = f"{replace} a conflict: what W&B holds → yours"
         _print_samples(words, plan.replaced())
+
+
+def print_changes(plan: Plan | Undoing) -> None:
+    """Prints what is changed how often, with examples."""
+    for label, action, count in plan.counts():
+        click.echo(f"  {_VERBS[action]} {plain(label)}: {count:,}")
+    _print_samples("for example:", plan.samples())
 
 
 def _print_samples(heading: str, samples: Sequence[Sample]) -> None:
