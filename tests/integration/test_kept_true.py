@@ -327,6 +327,55 @@ def test_runs_and_projects_move(
     account.admin("clock", ahead_s=0)
 
 
+def test_a_rename_reads_only_metadata_again(
+    sandbox: Sandbox, mirror: Mirror, account_of: Callable[..., Account]
+) -> None:
+    """Files, console output, manifests and system metrics are held once, however often it is."""
+    subprocess.run(
+        [
+            sys.executable, "-m", "wbsync", "sandbox", "seed", "--data", str(sandbox.data),
+            "--entity", "ml", "--project", "lg0", "--runs", "2", "--steps", "5", "--sweeps", "1",
+            "--artifacts", "1",
+        ],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    account = account_of(sandbox, "ml")
+    for project in ("lg0", "bare0"):
+        account.upsert(project, "live")
+        rows = [{"_runtime": n, "_timestamp": 1.7e9 + n, "system.cpu": 0.5} for n in range(3)]
+        account.log(project, "live", rows, stream="events")
+    account.make_version("bare0", "no-files", "0" * 32)
+    streams = ("artifact_files", "console_logs", "run_files", "system_metrics", "history")
+
+    def held_rows() -> dict[str, Any]:
+        rows = {name: mirror.rows(f"SELECT * EXCLUDE (project) FROM {name}") for name in streams}
+        return {name: sorted(map(str, found)) for name, found in rows.items()}
+
+    mirror.sync("ml", logs=True)
+    before = held_rows()
+    assert all(before.values())
+    for n in range(2):
+        account.pass_time(60)
+        for project in ("lg", "bare"):
+            account.rename_project(f"{project}{n}", f"{project}{n + 1}")
+        report = mirror.sync("ml", logs=True)
+        assert not report.rows.keys() & set(streams)
+        unread = {"files", "logLines", "currentManifest", "reports", "collection_artifacts"}
+        assert not mirror.fields & (HISTORY_FIELDS | unread)
+        assert held_rows() == before
+    assert not mirror.sync("ml", logs=True).rows
+    mirror.sync("ml", logs=True, full=True)
+
+    # What comes later is read from there on.
+    rows = [{"_runtime": 3, "_timestamp": 1.7e9 + 3, "system.cpu": 0.5}]
+    account.log("lg2", "live", rows, stream="events", done=True)
+    mirror.sync("ml", logs=True)
+    after = held_rows()
+    assert len(after.pop("system_metrics")) == len(before.pop("system_metrics")) + 1
+    assert after == before
+    account.admin("clock", ahead_s=0)
+
+
 def test_names_of_projects_are_used_again(
     sandbox: Sandbox, mirror: Mirror, account_of: Callable[..., Account]
 ) -> None:

@@ -148,6 +148,30 @@ class Cursors:
             for entity, project, name, cursor in json.loads(metadata.get(_METADATA_KEY, "[]"))
         }
 
+    def moved(self, project: ProjectPath, name: str) -> dict[str, str] | None:
+        """Returns the commit metadata that gives a project's cursors to its new name.
+
+        W&B's ids of runs are made of the project's name: the moved cursors know none.
+
+        Args:
+            project: The project under its old name.
+            name: Its new name.
+
+        Returns:
+            None where there are no cursors.
+        """
+        rows: list[list[Any]] = []
+        found = self._state.cursors(self._table, project.entity, project.project)
+        for owner, text in found.items():
+            if text == NOTHING:
+                continue
+            cursor = json.loads(text)
+            if "storage_id" in cursor:
+                cursor["storage_id"] = None
+            rows.append([project.entity, project.project, owner, None])
+            rows.append([project.entity, name, owner, cursor])
+        return {_METADATA_KEY: json.dumps(rows, separators=(",", ":"))} if rows else None
+
     def is_settled(self, project: ProjectPath, *sources: str) -> bool:
         """Says whether it is known that nothing need be read, without looking at all that is held.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wbsync.api import Pager
 from wbsync.extract.logs import hash_of
 from wbsync.model import RunPath
+from wbsync.sync.plan import is_other_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from wbsync.sync.plan import Stored
 
 COLUMNS = (
-    "run_id", "storage_id", "state", "heartbeat_at", "log_line_count", "branch_point", "deleted_at",
+    "run_id", "storage_id", "state", "created_at", "heartbeat_at", "log_line_count", "branch_point",
+    "deleted_at",
 )  # fmt: skip
 PAGE_LINES = 1000
 """As the document says; the wandb SDK asks for as many."""
@@ -31,6 +33,7 @@ class LogCursor:
     """How much of a run's console output is held, and where to look for what is new."""
 
     storage_id: str | None
+    """None where the run's project was renamed since, or what is held is doubted."""
     branch_point: str | None
     lines: int
     """Number of the line after the last one held."""
@@ -46,6 +49,8 @@ class LogCursor:
     heartbeat_at: str | None
     is_complete: bool
     """Whether all that there were then have been read."""
+    created_at: str | None = None
+    """When the run was created; None where an older wbsync read them."""
 
 
 @dataclass(slots=True)
@@ -111,6 +116,7 @@ class Reading:
             state=self.stored["state"],
             heartbeat_at=_text(self.stored["heartbeat_at"]),
             is_complete=is_complete,
+            created_at=_text(self.stored["created_at"]),
         )
 
 
@@ -134,7 +140,8 @@ def plan_logs(
             if claimed != 0:
                 yield Reading(path, stored, None, reset=False)
         elif (
-            known.storage_id != stored["storage_id"]
+            is_other_run(stored, known)
+            or (known.storage_id != stored["storage_id"] and not known.is_complete)
             or known.branch_point != stored["branch_point"]
             or (claimed or 0) < (known.claimed or 0)
         ):

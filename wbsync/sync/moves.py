@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wbsync.api import iter_pages, load_document
 from wbsync.errors import NotFoundError
-from wbsync.model import ProjectPath, RunPath
+from wbsync.model import ProjectPath
 from wbsync.sync.changes import log_deletions
 from wbsync.sync.cursors import Cursors
 from wbsync.tables import load_table, table_names
@@ -24,10 +23,11 @@ if TYPE_CHECKING:
     from wbsync.api import Client
     from wbsync.lake.delta import Filter
     from wbsync.sync.context import EntityContext
-    from wbsync.sync.cursors import Cursor
 
-TIMELINES = frozenset({"history", "history_keys", "system_metrics"})
-"""Tables whose cursors say which timeline of a run is held; others are read again when it moves."""
+WITH_CURSORS = frozenset(
+    {"history", "history_keys", "system_metrics", "run_files", "console_logs", "artifact_files"}
+)
+"""Tables whose commits say, by project, up to where they are held: that moves with their rows."""
 
 
 async def list_projects(client: Client, entity: str) -> tuple[dict[str, str | None], bool]:
@@ -147,14 +147,10 @@ async def _move(context: EntityContext, old: str, new: str) -> None:
     """
     context.state.move_project(context.entity, old, new)
     for name in _tables("project"):
-        held = await asyncio.to_thread(_cursors, context, name, old)
-        reached: dict[RunPath, Cursor | None] = dict.fromkeys(held)
-        reached |= {
-            replace(run, project=new): replace(cursor, storage_id=None)
-            for run, cursor in held.items()
-        }
-        metadata = Cursors.metadata(reached) if reached else None
-        await context.amend(name, _of(context, old), {"project": new}, metadata=metadata)
+        metadata = await asyncio.to_thread(_cursors, context, name, old, new)
+        moved = await context.amend(name, _of(context, old), {"project": new}, metadata=metadata)
+        if metadata and not moved:  # what was read had no rows
+            await context.write(name, load_table(name).arrow().empty_table(), metadata=metadata)
 
 
 def _tables(column: str) -> list[str]:
@@ -172,10 +168,10 @@ def _of(context: EntityContext, project: str) -> list[Filter]:
     return [("entity", "=", context.entity), ("project", "=", project)]
 
 
-def _cursors(context: EntityContext, table: str, project: str) -> dict[RunPath, Cursor]:
-    if table not in TIMELINES:
-        return {}
+def _cursors(context: EntityContext, table: str, old: str, new: str) -> dict[str, str] | None:
+    """Returns the commit metadata that moves a project's cursors, None where it has none."""
+    if table not in WITH_CURSORS:
+        return None
     cursors = Cursors(context.lake, context.state, table)
     cursors.catch_up()
-    found = cursors.of_project(ProjectPath(context.entity, project))
-    return {RunPath(context.entity, project, run_id): c for run_id, c in found.items()}
+    return cursors.moved(ProjectPath(context.entity, old), new)

@@ -373,7 +373,9 @@ async def foresee_console_logs(context: Context, opening: Opening, outlook: Outl
     cursors.catch_up()
     read = cursors.read(context.project, LogCursor)
     held = await asyncio.to_thread(read_index, context, LOG_COLUMNS)
-    columns = ("run_id", "storage_id", "state", "heartbeat_at", "branch_point", "deleted_at")
+    columns = (
+        "run_id", "storage_id", "state", "created_at", "heartbeat_at", "branch_point", "deleted_at",
+    )  # fmt: skip
     unknown = outlook.sample.lines_per_run
     runs = (
         {"log_line_count": unknown, **held.get(row["run_id"], {}), **{c: row[c] for c in columns}}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wbsync.state import SetAside
     from wbsync.sync.cursors import Cursor
+    from wbsync.sync.log_plan import LogCursor
 
 LIVE_STATES = ("running", "pending", "preempting", "preempted")
 """States of runs whose process may still write."""
@@ -150,7 +151,7 @@ def is_truncated(stored: Stored, cursor: Cursor) -> bool:
     return rows < cursor.claimed_rows or is_lower
 
 
-def is_other_run(stored: Stored, cursor: Cursor) -> bool:
+def is_other_run(stored: Stored, cursor: Cursor | LogCursor) -> bool:
     """Says whether a run was deleted and made again under its name."""
     created_at = stored["created_at"]
     return any(

@@ -42,6 +42,7 @@ class FileCursor:
     """The state of a run whose files were read."""
 
     storage_id: str | None
+    """None where the run's project was renamed since: any is right."""
     state: str | None
     heartbeat_at: str | None
     files: int | None = field(default=None, compare=False)
@@ -75,7 +76,10 @@ def plan_files(
             stored["state"],
             None if heartbeat_at is None else heartbeat_at.isoformat(),
         )
-        if stored["deleted_at"] is None and cursors.get(stored["run_id"]) != state:
+        read = cursors.get(stored["run_id"])
+        if read is not None and read.storage_id is None:  # its project was renamed
+            read = replace(read, storage_id=state.storage_id)
+        if stored["deleted_at"] is None and read != state:
             path = RunPath(project.entity, project.project, stored["run_id"])
             yield _Listing(path, state, Pager("RunFiles", MAX_PAGE_ROWS))
 
