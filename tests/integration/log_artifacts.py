@@ -36,6 +36,10 @@ with wandb.init(project="files", id="maker") as run:
     linked.add_reference(second.get_entry("nested/twin.txt").ref_url(), name="other/twin.txt")
     run.log_artifact(linked).wait()
 
+    unchecked = wandb.Artifact("unchecked", "dataset")
+    unchecked.add_reference(f"{address}/no-etag.txt", name="far/away.txt", checksum=False)
+    run.log_artifact(unchecked).wait()
+
 with wandb.init(project="files", id="user") as run:
     run.use_artifact("data:best")
     model = wandb.Artifact("model", "model")
@@ -44,6 +48,6 @@ with wandb.init(project="files", id="user") as run:
     run.log_artifact(model).wait()
 
 api = wandb.Api()
-for name in ("data:v0", "data:latest", "big:v0", "linked:v0"):
+for name in ("data:v0", "data:latest", "big:v0", "linked:v0", "unchecked:v0"):
     api.artifact(f"sandbox/files/{name}").download(root=f"sdk/{name.replace(':', '-')}")
 print(json.dumps("done"))

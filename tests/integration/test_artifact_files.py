@@ -35,6 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, run_script: Any) -> Iterator
     cwd = tmp_path_factory.mktemp("sdk")
     far = tmp_path_factory.mktemp("far")
     (far / "far.txt").write_text("far away", encoding="utf-8")
+    (far / "no-etag.txt").write_text("as it is", encoding="utf-8")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
@@ -42,7 +43,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, run_script: Any) -> Iterator
 
         def end_headers(self) -> None:
             etag = far / "etag"
-            self.send_header("ETag", etag.read_text("utf-8") if etag.exists() else '"first"')
+            if not self.path.endswith("no-etag.txt"):
+                self.send_header("ETag", etag.read_text("utf-8") if etag.exists() else '"first"')
             super().end_headers()
 
         def log_message(self, *args: Any) -> None:
@@ -100,7 +102,7 @@ def look(place: Any, wbsync_cli: Call) -> Callable[..., Any]:
     return call
 
 
-@pytest.mark.parametrize("name", ["data:v0", "data:latest", "big:v0", "linked:v0"])
+@pytest.mark.parametrize("name", ["data:v0", "data:latest", "big:v0", "linked:v0", "unchecked:v0"])
 def test_folders_are_what_the_sdk_makes(
     place: Any, get: Any, tmp_path: Path, name: str
 ) -> None:
@@ -128,7 +130,9 @@ def test_lineage_longer_than_a_page_is_read_to_its_end(
                 "SELECT artifact_name FROM run_artifacts WHERE run_id = 'maker'"
                 " AND direction = 'logged' ORDER BY ALL"
             ).fetchall()
-            assert made == [("big:v0",), ("data:v0",), ("data:v1",), ("linked:v0",)]
+            assert [name for (name,) in made] == [
+                "big:v0", "data:v0", "data:v1", "linked:v0", "unchecked:v0",
+            ]  # fmt: skip
             again = warehouse.sync("sandbox/files", full=True)
             assert (again.outcome, again.runs_changed, again.drift) == ("complete", 0, ())
 
