@@ -73,7 +73,9 @@ async def test_only_what_was_logged_gets_its_name(tmp_path: Path) -> None:
     (tmp_path / "victim").write_bytes(b"mine")
     target.mkdir()
     (target / "taken").symlink_to(tmp_path / "victim")
-    storage = Storage({"good": b"good", "bad": b"evil", "taken": b"new!"})
+    long, cached = "x" * 300, "y" * 300
+    blobs = {"good": b"good", "bad": b"evil", "taken": b"new!", long: b"long"}
+    storage = Storage(blobs)
     fetcher = Fetcher(tmp_path / "w", target, storage, lambda _: None, 4)  # type: ignore[arg-type]
 
     async def addresses(wanted: Sequence[Item]) -> dict[str, str]:
@@ -81,11 +83,13 @@ async def test_only_what_was_logged_gets_its_name(tmp_path: Path) -> None:
 
     await fetcher.fetch(
         [item("good", b"good"), item("bad", b"what"), item("../bad", b"evil"),
-         item("taken", b"new!"), item("nowhere", b"?")],
+         item("taken", b"new!"), item("nowhere", b"?"), item(long, b"long")],
         addresses,
     )  # fmt: skip
     assert sorted(fetcher.fetched.downloaded) == ["good", "taken"]
-    assert sorted(fetcher.fetched.failed) == ["../bad", "bad", "nowhere"]
+    await fetcher.fetch([item(cached, b"good")], addresses)
+    assert sorted(fetcher.fetched.failed) == ["../bad", "bad", "nowhere", long, cached]
+    assert "too long" in fetcher.fetched.failed[long]
     assert sorted(p.name for p in target.iterdir()) == ["good", "taken"]
     assert (tmp_path / "victim").read_bytes() == b"mine"
     assert not (target / "taken").is_symlink()

@@ -118,15 +118,15 @@ class Fetcher:
         for item in items:
             try:
                 place = place_in(self._target, item.name)
+                if await asyncio.to_thread(self._is_there, item, place):
+                    self.fetched.kept.append(item.name)
+                elif await asyncio.to_thread(self._from_cache, item, place):
+                    self.fetched.cached.append(item.name)
+                else:
+                    wanted.append((item, place))
+                    continue
             except (UnsafePathError, OSError) as error:
                 self.fetched.failed[item.name] = str(error)
-                continue
-            if await asyncio.to_thread(self._is_there, item, place):
-                self.fetched.kept.append(item.name)
-            elif await asyncio.to_thread(self._from_cache, item, place):
-                self.fetched.cached.append(item.name)
-            else:
-                wanted.append((item, place))
                 continue
             self._progress(FileFetched(name=item.name, bytes=item.size or 0, is_last=True))
         if not wanted:
