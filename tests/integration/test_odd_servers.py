@@ -197,6 +197,25 @@ def test_cursors_are_ignored(tmp_path: Path, account_of: Any, held_content_of: H
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_what_a_server_gains_is_asked_for_by_a_full_sync(
+    tmp_path: Path, account_of: Any, held_content_of: HeldContent
+) -> None:
+    """A field that it lacked once, and that decides how changes are found, is tried anew."""
+    port = 0
+    for options, wanted in ((["--without", "updatedAt,updatedAtFilter"], 0), ([], 2)):
+        with Sandbox(tmp_path / "data", options=options, port=port) as sandbox:
+            account = account_of(sandbox)
+            port = int(sandbox.base_url.rsplit(":", 1)[1])
+            if options:
+                finished(account, "p", "a", "b")
+            mirror = Mirror(account, tmp_path / "w", held_content_of)
+            for full in (not options, False):
+                mirror.sync(full=full)
+                found = mirror.warehouse.sql("SELECT count(updated_at) FROM runs").fetchall()
+                assert found == [(wanted,)]
+            mirror.warehouse.close()
+
+
 @pytest.mark.parametrize("filters", [True, False])
 def test_pages_shift_while_they_are_read(
     tmp_path: Path, account_of: Any, held_content_of: HeldContent, *, filters: bool

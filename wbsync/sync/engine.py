@@ -115,7 +115,10 @@ async def _sync(
     published: PublishOptions | None,
 ) -> SyncReport:
     with opened(root, progress) as holding:
-        known = Capabilities.from_json(holding.state.capabilities(credentials.base_url))
+        remembered = holding.state.capabilities(credentials.base_url)
+        if all(source.options.full for source in sources):
+            remembered = {}  # the server may have gained what it lacked
+        known = Capabilities.from_json(remembered)
         async with Client.open(
             credentials, capabilities=known, concurrency=concurrency, budget=budget
         ) as client:
