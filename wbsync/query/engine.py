@@ -236,7 +236,10 @@ class Engine:
             return StatementRefusedError(
                 f"{where}{plain(path)} is outside the warehouse: queries read its tables only"
             )
-        return QueryError(where + _described(message, text))
+        described = where + _described(message, text)
+        if str(self.root / "lake") in message and isinstance(error, duckdb.Error):
+            return WarehouseError(f"{described}; `wbsync verify` says what is damaged")
+        return QueryError(described)
 
 
 def admitted(text: str) -> list[Admitted]:
