@@ -299,6 +299,41 @@ def test_leaves_come_back_without_a_server(place: Place, content_of: Any) -> Non
     assert whole(content_of, place.root) == place.content
 
 
+def test_the_command_that_is_named_is_the_one_that_mends(place: Place) -> None:
+    """What a deep look finds is mended by the command that it names, which says what it did."""
+    lake = place.lake
+    lake.append("run_tags", lake.read("run_tags"), {})
+    place.repair()  # publishes, and sees no more
+
+    def call(*args: str) -> list[str]:
+        told = subprocess.run(
+            [sys.executable, "-m", "wbsync", "-w", str(place.root), *args],
+            check=False, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        return told.stdout.splitlines()
+
+    named = call("verify", "--deep")[-1].removeprefix("mend it with: wbsync ")
+    assert named == "verify --deep --repair"
+    told = call(*named.split())
+    count = sum(line.startswith("was wrong") for line in told)
+    assert count > 0
+    assert any(f"mended from what is held: {count}; files taken out: 0" in line for line in told)
+    assert place.verify(deep=True).problems == []
+
+
+def test_a_query_of_a_damaged_file_says_who_knows_more(place: Place, tmp_path: Path) -> None:
+    """What DuckDB cannot read of the lake is told with the command that says what is damaged."""
+    root = tmp_path / "w"
+    shutil.copytree(place.root, root)
+    wbsync.open(root).publish()
+    truncate_file(Lake(root), "history")
+    with (
+        wbsync.open(root) as warehouse,
+        pytest.raises(WarehouseError, match=r"history/.*\.parquet.*`wbsync verify` says"),
+    ):
+        warehouse.sql("SELECT sum(value) FROM history").fetchall()
+
+
 def test_a_repair_that_was_killed_is_ended_by_a_sync(place: Place, content_of: Any) -> None:
     """Once marks are undone an ordinary sync brings back what was taken out."""
     truncate_file(place.lake, "history")

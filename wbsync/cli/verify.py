@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ def command(
     else:
         if done is not None:
             _print_repair(done)
-        _print(report)
+        _print(report, sources)
     return ExitCode.FAILED if report.problems else ExitCode.OK
 
 
@@ -86,12 +87,13 @@ def _print_repair(done: Repair) -> None:
     for line in done.mended.lost:
         click.echo(f"lost  {plain(line)}")
     click.echo(
-        f"files taken out: {done.mended.files:,}; runs read again: {len(done.mended.runs):,};"
+        f"mended from what is held: {done.mended.in_place:,};"
+        f" files taken out: {done.mended.files:,}; runs read again: {len(done.mended.runs):,};"
         f" projects synced: {len(done.mended.sources):,}"
     )
 
 
-def _print(report: Verification) -> None:
+def _print(report: Verification, sources: Sequence[str]) -> None:
     for line in _lines(report.problems):
         click.echo(f"WRONG  {line}")
     for line in _lines([f for f in report.findings if not f.is_wrong]):
@@ -106,7 +108,9 @@ def _print(report: Verification) -> None:
         f" {report.values:,} values{' read' if report.is_deep else ''}, {report.seconds:.1f} s"
     )
     if found:
-        click.echo("mend it with: wbsync verify --repair")
+        # What only a deep look finds, only a deep repair sees.
+        options = ["--deep"] * report.is_deep + ["--repair"]
+        click.echo(f"mend it with: wbsync verify {shlex.join([*sources, *options])}")
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:

@@ -88,6 +88,8 @@ class Mended:
     """Tables that are to be read again; others may never have been asked for."""
     files: int = 0
     """Files that were taken out of tables."""
+    in_place: int = 0
+    """Findings that were mended from what is held, without W&B."""
     lost: list[str] = field(default_factory=list)
     """What cannot be had again, in one line each."""
 
@@ -105,6 +107,7 @@ class Repair:
         return {
             **self.after.to_dict(),
             "before": self.before.to_dict()["findings"],
+            "mended_in_place": self.mended.in_place,
             "files_dropped": self.mended.files,
             "runs_read_again": sorted(map(str, self.mended.runs)),
             "projects_synced": sorted(map(str, self.mended.sources)),
@@ -175,7 +178,9 @@ def mend(holding: Holding, found: Verification, progress: ProgressHook) -> Mende
     _mend_runs(holding, report, mended)
     kinds = {f.kind for f in report.problems}
     if disk.BROKEN not in kinds:
-        holding.publish(rebuild=DAMAGED in kinds or bool(renewed))
+        # A patch tells rows apart by their keys: of doubled ones it would leave both.
+        doubts_published = bool(kinds & {DAMAGED, disk.DOUBLED} or renewed)
+        holding.publish(rebuild=doubts_published)
     return mended
 
 
@@ -240,6 +245,7 @@ def _mend_rows(holding: Holding, report: Verification, mended: Mended, renewed: 
     for name in LEAVES:
         differing = {f.run for f in report.problems if f.kind == LEAVES_DIFFER and f.table == name}
         rebuild(lake, name, filter(None, differing))
+    mended.in_place = sum(f.kind in {disk.DOUBLED, LEAVES_DIFFER} for f in report.problems)
 
 
 def _mend_runs(holding: Holding, report: Verification, mended: Mended) -> None:
