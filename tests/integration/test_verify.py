@@ -30,14 +30,8 @@ from wbsync.sync.cursors import Cursors
 from wbsync.sync.holding import held
 from wbsync.sync.ledger import keep_ledger
 from wbsync.sync.lock import hold
-from wbsync.sync.verify import (
-    LEAVES_DIFFER,
-    NOT_ASKED,
-    NOT_READ,
-    UNFINISHED,
-    Verification,
-    verify,
-)
+from wbsync.sync.unread import NOT_ASKED, UNFINISHED
+from wbsync.sync.verify import LEAVES_DIFFER, NOT_READ, Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -416,8 +410,8 @@ def test_what_was_never_asked_for_is_not_wrong(place: Place, tmp_path: Path) -> 
     assert found.problems == []
     assert not found.is_complete
     assert {f.kind for f in found.findings} == {NOT_ASKED}
-    assert {f.table for f in found.findings} <= {"history", "system_metrics"}
-    assert len(found.findings) <= 2
+    assert {f.table for f in found.findings} <= {"history", "system_metrics", None}
+    assert len(found.findings) <= 3
     assert all("sync without --runs" in f.message for f in found.findings)
     assert own.repair().mended.sources == set(), "a repair reads what was not asked for"
     warehouse.sync("sandbox/main")
@@ -446,10 +440,23 @@ def test_a_repair_reads_no_table_that_was_never_asked_for(place: Place, tmp_path
     assert json.loads(row["bookmark"])["held"] == ["sweeps"], "what was read whole is forgotten"
 
 
+def test_tables_that_were_left_out_are_noted(place: Place, tmp_path: Path) -> None:
+    """A sync without some tables is well and not complete: the note names them."""
+    own = Place(tmp_path / "w", place.sandbox, {})
+    wbsync.open(own.root).sync("sandbox/main", skip=["run_files", "artifacts"])
+    found = own.verify()
+    assert (found.problems, found.is_complete) == ([], False)
+    (note,) = found.findings
+    assert note.kind == NOT_ASKED
+    assert note.message.startswith("run_files, artifact_types")
+    wbsync.open(own.root).sync("sandbox/main")
+    assert own.verify().is_complete
+
+
 def test_what_a_stopped_sync_left_is_not_wrong(place: Place, tmp_path: Path) -> None:
     """After each part of a sync that is stopped again and again, verify says: sync again."""
     own = Place(tmp_path / "w", place.sandbox, {})
-    warehouse, kinds = wbsync.open(own.root), set[str]()
+    warehouse, kinds, notes = wbsync.open(own.root), set[str](), list[str]()
     for _ in range(40):
         report = warehouse.sync("sandbox/main", max_requests=4)
         found = own.verify()
@@ -458,6 +465,9 @@ def test_what_a_stopped_sync_left_is_not_wrong(place: Place, tmp_path: Path) -> 
         assert all("sync again" in f.message for f in found.findings)
         if report.outcome == "complete":
             break
+        assert not found.is_complete
+        notes.append(" ".join(f.message for f in found.findings))
+    assert all(table in notes[0] for table in ("runs", "sweeps", "artifact_files", "reports"))
     assert kinds == {UNFINISHED}
     assert found.is_complete
     drop_step(own.lake, 17)
@@ -485,7 +495,8 @@ def test_what_a_killed_first_sync_committed_can_be_asked(place: Place, tmp_path:
                              ).fetchall() == values  # fmt: skip
     found = own.verify(deep=True)
     assert found.problems == []
-    assert [(f.kind, f.table) for f in found.findings] == [(UNFINISHED, "history_keys")]
+    noted = [(f.kind, f.table) for f in found.findings if f.table]
+    assert noted == [(UNFINISHED, "history_keys")]
 
 
 def test_the_ledger_is_what_is_held(place: Place) -> None:

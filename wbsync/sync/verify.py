@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ from wbsync.sync.cursors import Cursors
 from wbsync.sync.leaves import LEAVES, find_differing
 from wbsync.sync.ledger import LEDGER, checksum_text, counts_of_keys, read_ledger
 from wbsync.sync.ledger import TABLES as COUNTED
+from wbsync.sync.unread import NOT_ASKED, UNFINISHED, find_unread
 from wbsync.sync.vouching import Vouched
 from wbsync.tables import table_names
 
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 SHORT, EXCESS, ALTERED = "missing values", "doubled values", "altered values"
 UNACCOUNTED = "values without an account"
 INCOMPLETE, NOT_READ = "incomplete run", "run that was not read"
-UNFINISHED, NOT_ASKED = "unfinished sync", "not asked for"
-"""What no sync claims to have read yet; nothing is wrong with that."""
 SAMPLED, WITHHELD = "sampled run", "run with rows that W&B does not give"
 KEYS_DIFFER = "key counts that do not add up"
 LEAVES_DIFFER = "leaves that are not those of the run"
@@ -125,6 +125,9 @@ def verify(
     for table in COUNTED:
         if table in names or "runs" in names:
             _check_runs(holding, table, report, is_chosen, progress)
+    if not report.damaged("runs") and not report.damaged("projects"):
+        with suppress(WarehouseError):  # said already
+            report.findings += find_unread(holding, is_chosen)
     if {"history", "runs", LEDGER} <= set(names):
         _check_keys(holding, report, is_chosen)
     if deep:
