@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections import Counter
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wbsync
+from wbsync.lake import Lake
 from wbsync.sandbox.process import Sandbox
+from wbsync.settings import resolve_credentials
 from wbsync.sync import entity_state
+from wbsync.sync.repair import repair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +109,24 @@ def made(run_script: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     with Sandbox(data, options=ORGANIZATIONS) as sandbox:
         said = run_script("edit_registries.py", sandbox, tmp_path_factory.mktemp("work"), "make")
     return data, said
+
+
+def test_a_repair_reads_registries_again(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their files name the organisation's entity, not that whose sync reads them."""
+    shutil.copytree(made[0], tmp_path / "data")
+    root = tmp_path / "w"
+    with Sandbox(tmp_path / "data", options=ORGANIZATIONS) as sandbox:
+        pull(sandbox, root)
+        monkeypatch.setenv("WANDB_BASE_URL", sandbox.base_url)
+        monkeypatch.setenv("WANDB_API_KEY", sandbox.api_key)
+        for table in ("registries", "registry_versions"):
+            for file in Lake(root).files(table):
+                file.unlink()
+        done = asyncio.run(repair(root, (), resolve_credentials, lambda event: None))
+        assert done.after.problems == []
+        assert held(root) == wanted(made[1])
 
 
 def test_registries_follow_what_the_sdk_does(made: Any, tmp_path: Path, run_script: Any) -> None:

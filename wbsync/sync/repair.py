@@ -21,6 +21,8 @@ from wbsync.lake import verify as disk
 from wbsync.model import ArtifactPath, ProjectPath, RunPath
 from wbsync.sync.artifact_files import ManifestCursor
 from wbsync.sync.cursors import Cursor, Cursors
+from wbsync.sync.entity import TABLES as ENTITY_TABLES
+from wbsync.sync.entity_state import REGISTRY_TABLES
 from wbsync.sync.holding import held
 from wbsync.sync.leaves import LEAVES, rebuild
 from wbsync.sync.ledger import LEDGER, keep_ledger
@@ -69,6 +71,9 @@ kind of cursor, and its field that counts the rows. Those whose rows do not add 
 
 A table that is named neither here nor above is compared by a sync with what W&B lists, row by row.
 """
+
+OF_ENTITIES = frozenset({*ENTITY_TABLES, *REGISTRY_TABLES})
+"""Tables that no project owns: the entity that a row names may be the organisation's."""
 
 CHANGE_LOG = "run_changes"
 
@@ -213,7 +218,7 @@ def _mend_rows(holding: Holding, report: Verification, mended: Mended, renewed: 
         mended.files += len(log)
         mended.lost.append("entries of the change log, which W&B does not keep")
     affected = {
-        name: _projects_in(lake, report, None if name in renewed else files)
+        name: _projects_in(lake, report, None if name in {*renewed, *OF_ENTITIES} else files)
         for name, files in damaged.items()
     }
     concerned = set().union(*affected.values())
@@ -224,6 +229,8 @@ def _mend_rows(holding: Holding, report: Verification, mended: Mended, renewed: 
         # With its row goes what was read of a project as a whole.
         mended.tables |= set(lake.tables())
         mended.files += _drop(lake, "projects", report)
+    if "entities" in damaged:
+        mended.tables |= OF_ENTITIES  # likewise of an entity
     _forget_bookmarks(lake, concerned)
     gates = {gate for gate, _ in GATES.values()}
     for name in sorted(
