@@ -51,7 +51,8 @@ OPTIONAL = (
     "Run.tags", "Run.notes", "Run.group", "Run.jobType", "Run.sweepName", "Run.commit", "Run.host",
     "Run.user", "Run.heartbeatAt", "Run.computeSeconds", "Run.eventsLineCount",
     "Run.logLineCount", "User.name", "User.username", "Sweep.description", "Sweep.displayName",
-    "Sweep.runCountExpected", "Project.description", "View.description", "View.displayName",
+    "Sweep.runCountExpected", "Project.description", "Project.readOnly",
+    "View.description", "View.displayName",
     "ArtifactSequence.description", "Artifact.description", "Artifact.metadata",
     "Artifact.commitHash", "Artifact.historyStep", "ArtifactType.description",
 )  # fmt: skip

@@ -201,11 +201,14 @@ def test_a_lake_that_was_brought_back_is_looked_at(
     mirror: Mirror, held_content_of: Any, tmp_path: Path
 ) -> None:
     """A lake from an older copy, below a state that has gone on, comes to what W&B holds."""
-    shutil.copytree(mirror.root / "lake", tmp_path / "copy")
+    parts = ("lake", "catalog")
+    for part in parts:
+        shutil.copytree(mirror.root / part, tmp_path / part)
     log_more(mirror.account)
     mirror.settle()
-    shutil.rmtree(mirror.root / "lake")
-    shutil.copytree(tmp_path / "copy", mirror.root / "lake")
+    for part in parts:
+        shutil.rmtree(mirror.root / part)
+        shutil.copytree(tmp_path / part, mirror.root / part)
     mirror.sync(skip=["history", "system_metrics"])
     mirror.sync()
     mirror.compare(held_content_of)
