@@ -31,7 +31,8 @@ TABLES = (
 HIDDEN = (
     (
         "Run.config", "Run.summaryMetrics", "Run.systemMetrics", "Sweep.updatedAt",
-        "Project.internalId", "Project.access", "Project.updatedAt", "View.name", "View.type",
+        "Project.internalId", "Project.access", "Project.updatedAt", "Project.readOnly",
+        "View.name", "View.type",
         "View.updatedAt", "ArtifactSequence.tags", "ArtifactSequence.updatedAt",
         "ArtifactSequence.project", "VersionedArtifactConnection.totalCount", "Artifact.tags",
         "Artifact.updatedAt", "Artifact.fileCount",
@@ -51,8 +52,7 @@ OPTIONAL = (
     "Run.tags", "Run.notes", "Run.group", "Run.jobType", "Run.sweepName", "Run.commit", "Run.host",
     "Run.user", "Run.heartbeatAt", "Run.computeSeconds", "Run.eventsLineCount",
     "Run.logLineCount", "User.name", "User.username", "Sweep.description", "Sweep.displayName",
-    "Sweep.runCountExpected", "Project.description", "Project.readOnly",
-    "View.description", "View.displayName",
+    "Sweep.runCountExpected", "Project.description", "View.description", "View.displayName",
     "ArtifactSequence.description", "Artifact.description", "Artifact.metadata",
     "Artifact.commitHash", "Artifact.historyStep", "ArtifactType.description",
 )  # fmt: skip
