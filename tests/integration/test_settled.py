@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import wbsync
+from wbsync.errors import WarehouseError
 from wbsync.sandbox.process import Sandbox
+from wbsync.settings import resolve_credentials
 from wbsync.state import State
 from wbsync.sync import cursors
+from wbsync.sync.repair import repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from wbsync.progress import SyncReport
+    from wbsync.sync.repair import Repair
 
 ROWS = [{"_step": step, "_timestamp": 1e9 + step, "loss": 1 / (step + 1)} for step in range(5)]
 EVENTS = [{"_timestamp": 1e9 + n, "system.cpu": float(n)} for n in range(3)]
@@ -45,6 +50,11 @@ class Mirror:
         self.sync()
         self.sync()
         assert not self.decoded
+
+    def repair(self) -> Repair:
+        """Mends the warehouse."""
+        credentials = resolve_credentials(self._sandbox.api_key, self._sandbox.base_url)
+        return asyncio.run(repair(self.root, (), lambda: credentials, lambda _: None))
 
     def compare(self, held_content_of: Any) -> None:
         """Compares all that is held with the server."""
@@ -200,15 +210,28 @@ def test_a_sync_that_ends_between_two_steps_leaves_no_false_mark(
 def test_a_lake_that_was_brought_back_is_looked_at(
     mirror: Mirror, held_content_of: Any, tmp_path: Path
 ) -> None:
-    """A lake from an older copy, below a state that has gone on, comes to what W&B holds."""
-    parts = ("lake", "catalog")
-    for part in parts:
+    """A lake from an older copy, below a state that has gone on, comes to what W&B holds.
+
+    Beside a published file that has more, it is refused until a repair has read that again.
+    """
+
+    def bring_back(*parts: str) -> None:
+        for part in parts:
+            shutil.rmtree(mirror.root / part)
+            shutil.copytree(tmp_path / part, mirror.root / part)
+
+    for part in ("lake", "catalog"):
         shutil.copytree(mirror.root / part, tmp_path / part)
     log_more(mirror.account)
     mirror.settle()
-    for part in parts:
-        shutil.rmtree(mirror.root / part)
-        shutil.copytree(tmp_path / part, mirror.root / part)
+    bring_back("lake", "catalog")
     mirror.sync(skip=["history", "system_metrics"])
     mirror.sync()
+    mirror.compare(held_content_of)
+
+    bring_back("lake")
+    with pytest.raises(WarehouseError, match="verify --repair"):
+        mirror.sync()
+    repaired = mirror.repair()
+    assert repaired.after.problems == []
     mirror.compare(held_content_of)

@@ -20,10 +20,10 @@ from wbsync.extract.metrics import content_of_metrics, event_times, events_to_me
 from wbsync.sync.cursors import Cursor, Cursors
 from wbsync.sync.plan import HistoryJob, pack_events, plan_events
 from wbsync.sync.segments import run_scope
-from wbsync.sync.settled import EVENT_SOURCES, settle
+from wbsync.sync.settled import of_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pyarrow as pa
 
@@ -54,23 +54,9 @@ class EventSync:
         self._tables: list[pa.Table] = []
         self._cursors: dict[RunPath, Cursor] = {}
 
-    def plan(self) -> list[HistoryJob]:
-        """Returns the runs whose system metrics must be read."""
-        return self._due(self._runs)
-
-    def settle(self, jobs: Sequence[HistoryJob]) -> None:
-        """Notes that nothing is left to read, if that is so, once some jobs were run.
-
-        Args:
-            jobs: All that `plan` returned.
-        """
-        context = self._context
-        left = self._due({job.run.run_id: self._runs[job.run.run_id] for job in jobs})
-        cursors = Cursors(context.lake, context.state, "system_metrics")
-        settle(context, cursors, self._runs, left, *EVENT_SOURCES)
-
-    def _due(self, runs: Mapping[str, Stored]) -> list[HistoryJob]:
-        """Returns those of some runs whose system metrics must be read."""
+    def plan(self, among: Sequence[HistoryJob] | None = None) -> list[HistoryJob]:
+        """Returns the runs whose system metrics must be read; of some jobs', those still so."""
+        runs = of_jobs(self._runs, among)
         context = self._context
         cursors = Cursors(context.lake, context.state, "system_metrics")
         cursors.catch_up()

@@ -53,10 +53,10 @@ from wbsync.sync.plan import (
 )
 from wbsync.sync.reading import Reading, narrowed
 from wbsync.sync.segments import SegmentWriter, Staged, run_scope
-from wbsync.sync.settled import HISTORY_SOURCES, settle
+from wbsync.sync.settled import of_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from wbsync.model import RunPath
     from wbsync.sync.context import Context
@@ -85,23 +85,9 @@ class HistorySync:
         self._is_stopped = False
         self._logged_at: dict[str, float] = {}
 
-    def plan(self) -> list[HistoryJob]:
-        """Returns the runs whose history must be read."""
-        return self._due(self._runs)
-
-    def settle(self, jobs: Sequence[HistoryJob]) -> None:
-        """Notes that nothing is left to read, if that is so, once some jobs were run.
-
-        Args:
-            jobs: All that `plan` returned.
-        """
-        context = self._context
-        left = self._due({job.run.run_id: self._runs[job.run.run_id] for job in jobs})
-        cursors = Cursors(context.lake, context.state, "history")
-        settle(context, cursors, self._runs, left, *HISTORY_SOURCES)
-
-    def _due(self, runs: Mapping[str, Stored]) -> list[HistoryJob]:
-        """Returns those of some runs whose history must be read."""
+    def plan(self, among: Sequence[HistoryJob] | None = None) -> list[HistoryJob]:
+        """Returns the runs whose history must be read; of some jobs' runs, those still so."""
+        runs = of_jobs(self._runs, among)
         context = self._context
         cursors = Cursors(context.lake, context.state, "history")
         counted = Cursors(context.lake, context.state, "history_keys")

@@ -13,17 +13,24 @@ from typing import TYPE_CHECKING
 from wbsync.sync.runs import count_held
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sized
+    from collections.abc import Mapping, Sequence, Sized
 
     from wbsync.sync.context import Context
     from wbsync.sync.cursors import Cursors
-    from wbsync.sync.plan import Stored
+    from wbsync.sync.plan import HistoryJob, Stored
 
 HISTORY_SOURCES = ("runs", "run_summary", "history_keys")
 """Tables that, beside its own cursors, decide which runs' history is read."""
 
 EVENT_SOURCES = ("runs", "history")
 """Tables that, beside their own cursors, decide which runs' system metrics are read."""
+
+
+def of_jobs(
+    runs: Mapping[str, Stored], jobs: Sequence[HistoryJob] | None
+) -> Mapping[str, Stored]:  # fmt: skip
+    """Returns the runs of some jobs; all for None."""
+    return runs if jobs is None else {j.run.run_id: runs[j.run.run_id] for j in jobs}
 
 
 def settle(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wbsync.errors import BudgetSpentError, ConfigError
@@ -29,15 +30,16 @@ from wbsync.sync.reports import sync_reports
 from wbsync.sync.run_files import sync_run_files
 from wbsync.sync.runs import TABLES as RUN_TABLES
 from wbsync.sync.runs import RunSync, count_held, read_index
-from wbsync.sync.settled import EVENT_SOURCES, HISTORY_SOURCES
+from wbsync.sync.settled import EVENT_SOURCES, HISTORY_SOURCES, settle
 from wbsync.sync.sweeps import sync_sweeps
 from wbsync.tables import table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Sized
     from datetime import datetime
 
     from wbsync.sync.context import Context, EntityContext
+    from wbsync.sync.plan import Stored
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ async def _history(context: Context, opening: Opening) -> None:
         RunsPlanned(project=str(context.project), runs_total=len(runs), runs_to_fetch=len(jobs))
     )
     await history.run(jobs)
-    await asyncio.to_thread(history.settle, jobs)
+    await _settle(context, "history", HISTORY_SOURCES, runs, partial(history.plan, jobs))
     if context.options.full and not opening.is_first:
         await HistoryCheck(context, runs).check()
 
@@ -128,10 +130,24 @@ async def _system_metrics(context: Context, opening: Opening) -> None:
     del opening
     if await _is_settled(context, "system_metrics", EVENT_SOURCES):
         return
-    events = EventSync(context, await asyncio.to_thread(read_index, context))
+    runs = await asyncio.to_thread(read_index, context)
+    events = EventSync(context, runs)
     jobs = await asyncio.to_thread(events.plan)
     await events.run(jobs)
-    await asyncio.to_thread(events.settle, jobs)
+    await _settle(context, "system_metrics", EVENT_SOURCES, runs, partial(events.plan, jobs))
+
+
+async def _settle(
+    context: Context,
+    table: str,
+    sources: Sequence[str],
+    runs: Mapping[str, Stored],
+    look: Callable[[], Sized],
+) -> None:
+    """Notes that nothing is left to read, if that is so."""
+    cursors = Cursors(context.lake, context.state, table)
+    left = await asyncio.to_thread(look)
+    await asyncio.to_thread(settle, context, cursors, runs, left, *sources)
 
 
 async def _is_settled(context: Context, table: str, sources: Sequence[str]) -> bool:
