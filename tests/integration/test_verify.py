@@ -95,16 +95,10 @@ def place(
 
 
 def whole(content_of: Any, root: Path) -> dict[str, Any]:
-    """Returns a warehouse's content, console output included.
-
-    Left out is which tables of an entity were once read whole: the next sync says it anew.
-    """
+    """Returns a warehouse's content, console output included."""
     with wbsync.open(root) as warehouse:
         rows = warehouse.sql("SELECT * EXCLUDE (synced_at) FROM console_logs ORDER BY ALL")
-        others = warehouse.sql("SELECT * EXCLUDE (synced_at, held) FROM entities_all ORDER BY ALL")
-        return {
-            **content_of(root), "console_logs": rows.fetchall(), "entities": others.fetchall()
-        }  # fmt: skip
+        return {**content_of(root), "console_logs": rows.fetchall()}
 
 
 def rows_where(lake: Lake, table: str, **wanted: Any) -> pa.Table:
