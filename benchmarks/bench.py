@@ -355,6 +355,7 @@ def bench_curves(folder: Path) -> Iterator[Line]:
     import duckdb
 
     import wbsync
+    from wbsync.lake import Lake
 
     steps = int(os.environ.get("WBSYNC_BENCH_STEPS", "1000"))
     root, runs, keys = folder / "w", 1000, 40
@@ -366,7 +367,7 @@ def bench_curves(folder: Path) -> Iterator[Line]:
         ours = warehouse.engine()
         path = folder / "sorted.parquet"
         with duckdb.connect() as connection:
-            files = sorted(map(str, (root / "lake/history").rglob("*.parquet")))
+            files = sorted(map(str, Lake(root).files("history")))
             connection.read_parquet(files).order("key, run_id, step").write_parquet(
                 str(path), compression="zstd"
             )
