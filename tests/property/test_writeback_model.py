@@ -232,11 +232,11 @@ class Writeback(RuleBasedStateMachine):
             real = Operation(target, field, op.action, op.value, op.base, path)
         queued = self.queue.add(Edit("me"), [real])
         assert queued == (not equal(effect(op, op.base), op.base))
+        waiting = self.conflicts(op.run, op.place)
+        if waiting and equal(waiting[-1].theirs, op.base):
+            for other in waiting:  # what sets just what W&B holds settles them, too
+                other.state = "dropped"
         if queued:
-            waiting = self.conflicts(op.run, op.place)
-            if waiting and equal(waiting[-1].theirs, op.base):
-                for other in waiting:
-                    other.state = "dropped"
             self.ops.append(op)
 
     def conflicts(self, run: str, place: str) -> list[Op]:
